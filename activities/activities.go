@@ -1,0 +1,84 @@
+// Package activities touches the world for the workflows: it looks up users,
+// renders templates, sends messages and records what came of it.
+//
+// Who may send is decided by claims, see claim.go.
+package activities
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// A Store keeps what activities record. Inserts of an id that is taken fail
+// with notify.CodeConflict, finds of one that is not there with
+// notify.CodeNotFound, a template with notify.CodeTemplateNotFound.
+type Store interface {
+	Template(ctx context.Context, ref notify.TemplateRef) (*notify.Template, error)
+	Notification(ctx context.Context, id string) (*notify.Record, error)
+	InsertNotification(ctx context.Context, r *notify.Record) error
+	UpdateProgress(ctx context.Context, id string, p notify.Progress) error
+	Ledger
+}
+
+// A Directory knows the users. An unknown one is notify.CodeUserNotFound.
+type Directory interface {
+	Lookup(ctx context.Context, userID string) (notify.User, error)
+}
+
+// A Renderer turns templates into content. The key names the source for a
+// cache; it is empty for content that has no name. What the source or the data
+// is to blame for is notify.CodeInvalid.
+type Renderer interface {
+	Email(ctx context.Context, key string, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+}
+
+// A Provider carries messages of one channel. It has stopped by ctx's
+// deadline, whatever the other side does.
+type Provider interface {
+	Name() string
+	Send(ctx context.Context, m notify.Message) notify.Outcome
+}
+
+// Activities is what the workflows call, with all it depends on.
+type Activities struct {
+	Store     Store
+	Directory Directory
+	Renderer  Renderer
+	Email     Provider
+	Log       *slog.Logger
+	Now       func() time.Time
+	NewToken  func() string // tells one inserter of a claim from all others
+
+	// Patience is how long an attempt to send may take, and so how long a
+	// successor waits before it resends what a dead sender left in doubt.
+	Patience time.Duration
+	// Concurrency bounds how many deliveries of one activity are under way.
+	Concurrency int
+}
+
+// DefaultPatience is how long an attempt to send may take.
+const DefaultPatience = 60 * time.Second
+
+// A Finish is the end of a notification. Notification is nil where it was
+// stored before its workflow started.
+type Finish struct {
+	ID           string               `json:"id"`
+	Notification *notify.Notification `json:"notification,omitempty"`
+	Progress     notify.Progress      `json:"progress"`
+}
+
+// Finish records how a notification ended. Where the API's insert of a small
+// notification was lost, it inserts it.
+func (a *Activities) Finish(ctx context.Context, f Finish) error {
+	err := a.Store.UpdateProgress(ctx, f.ID, f.Progress)
+	if notify.CodeOf(err) == notify.CodeNotFound && f.Notification != nil {
+		err = a.Store.InsertNotification(ctx, &notify.Record{Notification: *f.Notification, Progress: f.Progress})
+		if notify.CodeOf(err) == notify.CodeConflict { // the API's insert came between
+			err = a.Store.UpdateProgress(ctx, f.ID, f.Progress)
+		}
+	}
+	return retryable(err)
+}

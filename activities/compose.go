@@ -1,0 +1,61 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// compose looks up the recipient and renders the content for a first claim.
+// What ends the delivery here and now is an endError.
+func (a *Activities) compose(ctx context.Context, j job, to notify.Recipient, claim *notify.Claim) error {
+	user, err := a.lookUp(ctx, to)
+	if notify.CodeOf(err) == notify.CodeUserNotFound {
+		return a.ended(notify.ReasonUserNotFound, "idp", "the idp knows no such user")
+	}
+	if err != nil {
+		return err
+	}
+	if user.Email == "" {
+		return a.ended(notify.ReasonNoAddress, "idp", "the idp knows no mail address of the user")
+	}
+	email, err := a.Renderer.Email(ctx, j.key, *j.source.Email, j.notification.Data, user)
+	var invalid *notify.Error
+	if errors.As(err, &invalid) && invalid.Code == notify.CodeInvalid {
+		return a.ended(notify.ReasonBadContent, "template", describe(invalid))
+	}
+	if err != nil {
+		return err
+	}
+	claim.Address, claim.Name = user.Email, user.Name
+	claim.Content = &notify.Bodies{Email: &email}
+	return nil
+}
+
+// lookUp finds who a recipient is: the user that the idp knows, or who the
+// request says.
+func (a *Activities) lookUp(ctx context.Context, to notify.Recipient) (notify.User, error) {
+	if to.UserID == "" {
+		return notify.User{Email: to.Email, Name: to.Name}, nil
+	}
+	return a.Directory.Lookup(ctx, to.UserID)
+}
+
+func (a *Activities) ended(reason notify.Reason, who, what string) error {
+	return &endError{
+		state:    notify.StateFailed,
+		reason:   reason,
+		attempts: []notify.Attempt{{At: a.Now(), Provider: who, Error: what}},
+	}
+}
+
+// describe says in one line what is wrong with the content.
+func describe(e *notify.Error) string {
+	parts := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		parts[i] = f.Location + ": " + f.Message
+	}
+	return strings.Join(parts, "; ")
+}

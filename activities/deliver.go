@@ -1,0 +1,209 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// Retries of a delivery back off from InitialBackoff, doubling up to
+// MaxBackoff, until the notification expires.
+const (
+	InitialBackoff = time.Second
+	MaxBackoff     = 10 * time.Minute
+)
+
+// HeartbeatInterval is how often Deliver tells the server that it lives.
+const HeartbeatInterval = 5 * time.Second
+
+// A Page is a part of a notification's recipients: those from From up to but
+// not including To. Notification is nil where it is to be read from the store.
+type Page struct {
+	ID           string               `json:"id"`
+	Notification *notify.Notification `json:"notification,omitempty"`
+	From         int                  `json:"from"`
+	To           int                  `json:"to"`
+}
+
+// A PageResult says how the deliveries of a page stand. Expired is how many of
+// the skipped ones were so for want of time.
+type PageResult struct {
+	Counts  notify.Counts `json:"counts"`
+	Expired int           `json:"expired"`
+}
+
+// TryDeliver makes a first attempt at every delivery of a page, as a local
+// activity. Those that need another one are counted as queued.
+func (a *Activities) TryDeliver(ctx context.Context, page Page) (PageResult, error) {
+	result, _, err := a.deliverPage(ctx, page, false)
+	return result, retryable(err)
+}
+
+// Deliver takes every delivery of a page to its end. While one is left that
+// has none, it fails with an error that asks for a retry at the right time;
+// what has ended is not touched again. Past the notification's expiry it ends
+// the rest as expired.
+func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error) {
+	stop := heartbeat(ctx)
+	defer stop()
+	result, wait, err := a.deliverPage(ctx, page, true)
+	if err != nil {
+		return result, retryable(err)
+	}
+	if wait == nil {
+		return result, nil
+	}
+	return result, temporal.NewApplicationErrorWithOptions(
+		fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause),
+		"waiting", temporal.ApplicationErrorOptions{NextRetryDelay: wait.delay(activity.GetInfo(ctx).Attempt)})
+}
+
+// heartbeat reports to the server from a ticker until it is stopped.
+func heartbeat(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		ticker := time.NewTicker(HeartbeatInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				activity.RecordHeartbeat(ctx)
+			}
+		}
+	}()
+	return cancel
+}
+
+// deliverPage takes each delivery of a page as far as it gets now. The wait
+// says when to try those again that have no end; it is nil when all have.
+// On a first attempt nothing is read before it is claimed.
+func (a *Activities) deliverPage(ctx context.Context, page Page, again bool) (PageResult, *wait, error) {
+	job, err := a.job(ctx, page, again)
+	if err != nil {
+		return PageResult{}, nil, err
+	}
+	recipients := job.notification.To[page.From:page.To]
+	deliveries := len(recipients) * len(job.notification.Channels)
+	type end struct {
+		delivery *notify.Delivery
+		err      error
+	}
+	ends := make([]end, deliveries)
+	var group errgroup.Group
+	group.SetLimit(a.Concurrency)
+	for i := range deliveries {
+		group.Go(func() error {
+			to := recipients[i/len(job.notification.Channels)]
+			channel := job.notification.Channels[i%len(job.notification.Channels)]
+			delivery, err := a.deliver(ctx, job, to, channel)
+			ends[i] = end{delivery, err}
+			return nil
+		})
+	}
+	_ = group.Wait() // no function of the group fails
+
+	var result PageResult
+	var next *wait
+	for _, e := range ends {
+		if e.err != nil {
+			result.Counts.Add(notify.StateQueued)
+			next = next.with(job, a.Now(), e.err)
+			continue
+		}
+		result.Counts.Add(e.delivery.State)
+		if e.delivery.Reason == notify.ReasonExpired {
+			result.Expired++
+		}
+	}
+	return result, next, nil
+}
+
+// A job is a notification with what its deliveries have in common.
+type job struct {
+	notification *notify.Notification
+	source       notify.Bodies
+	key          string // of the source, for the renderer's cache
+	again        bool   // there may be claims already
+}
+
+func (a *Activities) job(ctx context.Context, page Page, again bool) (job, error) {
+	j := job{notification: page.Notification, again: again}
+	if j.notification == nil {
+		record, err := a.Store.Notification(ctx, page.ID)
+		if err != nil {
+			return job{}, err
+		}
+		j.notification = &record.Notification
+	}
+	if j.notification.Content != nil {
+		j.source = *j.notification.Content
+		return j, nil
+	}
+	template, err := a.Store.Template(ctx, *j.notification.Template)
+	if err != nil {
+		return job{}, err
+	}
+	j.source, j.key = template.Channels, template.Ref().String()
+	return j, nil
+}
+
+// A wait says when deliveries without an end are to be tried again.
+type wait struct {
+	cause     error
+	after     time.Duration // as asked for by whoever refused; 0: by the policy
+	tillDeath time.Duration // until the notification expires; not positive when it has
+}
+
+// with adds one more delivery that has to wait: the shortest wait counts.
+func (w *wait) with(j job, now time.Time, err error) *wait {
+	var after time.Duration
+	var later *laterError
+	if errors.As(err, &later) {
+		after = later.after
+	}
+	if w == nil {
+		return &wait{cause: err, after: after, tillDeath: j.notification.ExpiresAt.Sub(now)}
+	}
+	w.after = min(w.after, after)
+	return w
+}
+
+// delay is the delay before the next attempt, 0 to leave it to the retry
+// policy: as asked for, but an attempt is due when the notification expires.
+func (w *wait) delay(attempt int32) time.Duration {
+	policy := MaxBackoff
+	if attempt < 10 { // 2^10 s is over the cap
+		policy = InitialBackoff << (attempt - 1)
+	}
+	delay := max(w.after, policy)
+	if w.tillDeath > 0 && w.tillDeath < delay {
+		return w.tillDeath + time.Millisecond
+	}
+	return w.after
+}
+
+// A laterError is a delivery that cannot go on now, and when it can.
+type laterError struct {
+	after time.Duration // 0: by the retry policy
+	cause string
+}
+
+func (e *laterError) Error() string { return e.cause }
+
+// retryable maps an error to Temporal. Belfry's errors carry no text that must
+// not be seen there; all of them may be gone the next time.
+func retryable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return temporal.NewApplicationError(err.Error(), string(notify.CodeOf(err)))
+}

@@ -1,0 +1,47 @@
+package notify
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Claim is the right to make one attempt at a delivery. It belongs to
+// whoever inserts it first under its id; see the package activities for the
+// rules. Claim n+1 may be inserted once claim n ended as transient or unknown,
+// or once its deadline has passed without an outcome.
+type Claim struct {
+	ID     string    `json:"id" bson:"_id"` // ClaimID of delivery and number
+	Number int       `json:"number"`        // from 1
+	Token  string    `json:"token"`         // tells its inserter from everybody else
+	At     time.Time `json:"at"`
+
+	DeliveryID     string    `json:"delivery_id"`
+	NotificationID string    `json:"notification_id"`
+	UserID         string    `json:"user_id,omitempty"`
+	Channel        Channel   `json:"channel"`
+	CreatedAt      time.Time `json:"created_at"` // of the delivery
+
+	Deadline time.Time     `json:"deadline"` // its inserter has stopped sending by then
+	Provider string        `json:"provider,omitempty"`
+	Address  string        `json:"address,omitempty"`
+	Name     string        `json:"name,omitempty"`
+	Content  *Bodies       `json:"content,omitempty"`  // as rendered; in claim 1 only
+	Resend   bool          `json:"resend"`             // an earlier attempt may have gone out
+	Closed   Reason        `json:"closed,omitempty"`   // not a claim to send: it ends the delivery
+	Attempts []Attempt     `json:"attempts,omitempty"` // those before this one
+	Outcome  *ClaimOutcome `json:"outcome,omitempty"`
+}
+
+// A ClaimOutcome is what came of a claim. Its inserter alone records it; a
+// claim that ended the delivery may have it in the delivery's document
+// instead.
+type ClaimOutcome struct {
+	Kind  OutcomeKind `json:"kind"`
+	At    time.Time   `json:"at"`
+	Error string      `json:"error,omitempty"`
+}
+
+// ClaimID is the id of a delivery's claim with the given number.
+func ClaimID(deliveryID string, number int) string {
+	return fmt.Sprintf("%s#%d", deliveryID, number)
+}

@@ -1,0 +1,32 @@
+package notify
+
+import "time"
+
+// A Message is one rendered mail, ready for a provider.
+type Message struct {
+	DeliveryID string
+	Address    string // bare address of the recipient
+	Name       string // display name of the recipient, may be empty
+	Email      Email  // rendered; From may be empty: the provider's default then
+	Date       time.Time
+}
+
+// An OutcomeKind sorts what a provider's attempt to send came to.
+type OutcomeKind string
+
+// What an attempt can come to.
+const (
+	OutcomeSent      OutcomeKind = "sent"      // the provider took it
+	OutcomeTransient OutcomeKind = "transient" // definitely not sent; a retry can help
+	OutcomePermanent OutcomeKind = "permanent" // definitely not sent; a retry cannot help
+	OutcomeUnknown   OutcomeKind = "unknown"   // it may have been sent
+)
+
+// An Outcome is what one attempt to send came to.
+type Outcome struct {
+	Kind       OutcomeKind
+	Reason     Reason        // with OutcomePermanent
+	Detail     string        // the provider's words, empty when sent
+	ProviderID string        // the provider's id for the message, with OutcomeSent
+	RetryAfter time.Duration // with OutcomeTransient: no earlier than this; 0 when not told
+}

@@ -1,0 +1,154 @@
+// Package notify holds Belfry's words as Go types: notifications, recipients,
+// deliveries, claims, templates and errors. It knows no technology and imports
+// the standard library only; every other package may import it.
+package notify
+
+import "time"
+
+// Limits of a request and of what rendering may produce. Each refusal names
+// the field and the limit.
+const (
+	MaxRecipients   = 1000     // recipients passed by value in one request
+	MaxDataBytes    = 64 << 10 // the JSON text of "data"
+	MaxSubjectBytes = 998      // a rendered subject (RFC 5322, section 2.1.1)
+	MaxBodyBytes    = 1 << 20  // a rendered HTML or text part, and a template's source
+	MaxTags         = 16
+	MaxTagLength    = 64 // characters
+	MaxMetadataKeys = 16
+	MaxMetadataKey  = 64  // characters
+	MaxMetadata     = 512 // characters of one metadata value
+	MaxNameLength   = 256 // characters of a recipient's name
+)
+
+// DefaultExpiry is how long after acceptance a notification may still go out.
+const DefaultExpiry = 24 * time.Hour
+
+// A Channel is a kind of delivery.
+type Channel string
+
+// The channels Belfry knows.
+const (
+	ChannelEmail Channel = "email"
+)
+
+// A Status says where a notification as a whole stands.
+type Status string
+
+// The states of a notification.
+const (
+	StatusScheduled Status = "scheduled"
+	StatusSending   Status = "sending"
+	StatusPaused    Status = "paused"
+	StatusDone      Status = "done"      // every delivery ended, at least one was sent
+	StatusCancelled Status = "cancelled" // a cancel stopped something
+	StatusExpired   Status = "expired"   // the time came and nothing was sent
+	StatusFailed    Status = "failed"    // nothing could be sent at all
+)
+
+// Statuses lists all states of a notification, for validation and schemas.
+func Statuses() []Status {
+	return []Status{
+		StatusScheduled, StatusSending, StatusPaused, StatusDone,
+		StatusCancelled, StatusExpired, StatusFailed,
+	}
+}
+
+// Ended says whether a notification in this state is finished for good.
+func (s Status) Ended() bool {
+	return s == StatusDone || s == StatusCancelled || s == StatusExpired || s == StatusFailed
+}
+
+// A Recipient is somebody to tell: either a user the idp knows, or an address
+// given inline. Exactly one of UserID and Email is set in a request.
+type Recipient struct {
+	UserID string `json:"user_id,omitempty"`
+	Email  string `json:"email,omitempty"`
+	Name   string `json:"name,omitempty"`
+}
+
+// A User is what the idp answers about a user id. All but ID may be empty.
+type User struct {
+	ID       string
+	Email    string
+	Name     string
+	Locale   string // BCP 47
+	TimeZone string // IANA
+	Phone    string // E.164
+}
+
+// A Notification is one request to tell somebody something, as accepted.
+// Exactly one of Template and Content is set.
+type Notification struct {
+	ID       string       `json:"id" bson:"_id"`
+	Template *TemplateRef `json:"template,omitempty"`
+	Content  *Bodies      `json:"content,omitempty"`
+	To       []Recipient  `json:"to"`
+	Channels []Channel    `json:"channels"`
+	Data     Object       `json:"data"`
+	Tags     []string     `json:"tags"`
+	Metadata Object       `json:"metadata"`
+
+	CreatedAt time.Time `json:"created_at"`
+	SendAt    time.Time `json:"send_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// Deliveries is how many deliveries the notification has in all.
+func (n *Notification) Deliveries() int { return len(n.To) * len(n.Channels) }
+
+// Counts says how many deliveries are in each state. The numbers are disjoint
+// and sum to Total.
+type Counts struct {
+	Total     int `json:"total"`
+	Queued    int `json:"queued"`
+	Sent      int `json:"sent"`
+	Delivered int `json:"delivered"`
+	Failed    int `json:"failed"`
+	Skipped   int `json:"skipped"`
+	Unknown   int `json:"unknown"`
+}
+
+// Add counts one more delivery that is in the given state.
+func (c *Counts) Add(state State) {
+	c.Total++
+	switch state {
+	case StateQueued:
+		c.Queued++
+	case StateSent:
+		c.Sent++
+	case StateDelivered:
+		c.Delivered++
+	case StateFailed:
+		c.Failed++
+	case StateSkipped:
+		c.Skipped++
+	case StateUnknown:
+		c.Unknown++
+	}
+}
+
+// Sum adds the numbers of other to c.
+func (c *Counts) Sum(other Counts) {
+	c.Total += other.Total
+	c.Queued += other.Queued
+	c.Sent += other.Sent
+	c.Delivered += other.Delivered
+	c.Failed += other.Failed
+	c.Skipped += other.Skipped
+	c.Unknown += other.Unknown
+}
+
+// A Progress says how far a notification has come. Its counts are final once
+// Status is an end state.
+type Progress struct {
+	Status     Status     `json:"status"`
+	Counts     Counts     `json:"counts"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+}
+
+// A Record is a notification as it is kept: what was accepted, and how far it
+// has come.
+type Record struct {
+	Notification `bson:",inline"`
+	Progress     `bson:",inline"`
+}

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// InsertClaim stores a claim; CodeConflict when somebody else holds it.
+func (s *Store) InsertClaim(ctx context.Context, c *notify.Claim) error {
+	return insert(ctx, s.claims, c)
+}
+
+// Claim reads a claim; CodeNotFound when there is none.
+func (s *Store) Claim(ctx context.Context, id string) (*notify.Claim, error) {
+	return find[notify.Claim](ctx, s.claims, id)
+}
+
+// RecordOutcome writes what came of a claim; only its inserter calls this.
+func (s *Store) RecordOutcome(ctx context.Context, claimID string, o notify.ClaimOutcome) error {
+	_, err := s.claims.UpdateOne(ctx,
+		bson.D{{Key: "_id", Value: claimID}},
+		bson.D{{Key: "$set", Value: bson.D{{Key: "outcome", Value: o}}}})
+	return unavailable("update claims", err)
+}
+
+// InsertDelivery stores how a delivery ended; CodeConflict when that is
+// stored already.
+func (s *Store) InsertDelivery(ctx context.Context, d *notify.Delivery) error {
+	return insert(ctx, s.deliveries, d)
+}
+
+// Delivery reads a delivery that has ended; CodeNotFound when there is none.
+func (s *Store) Delivery(ctx context.Context, id string) (*notify.Delivery, error) {
+	return find[notify.Delivery](ctx, s.deliveries, id)
+}
+
+// ReplaceDelivery writes a delivery anew, after what more was learnt of it.
+func (s *Store) ReplaceDelivery(ctx context.Context, d *notify.Delivery) error {
+	_, err := s.deliveries.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}}, d)
+	return unavailable("replace in deliveries", err)
+}
+
+// DeliveriesOf lists deliveries of a notification that have ended, by id, from
+// after the given id on; a limit of 0 lists all.
+func (s *Store) DeliveriesOf(ctx context.Context, notificationID, afterID string, state notify.State, limit int) ([]notify.Delivery, error) {
+	filter := bson.D{{Key: "notification_id", Value: notificationID}}
+	if afterID != "" {
+		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: afterID}}})
+	}
+	if state != "" {
+		filter = append(filter, bson.E{Key: "state", Value: state})
+	}
+	return list[notify.Delivery](ctx, s.deliveries, filter,
+		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+}
+
+// A DeliveryQuery selects ended deliveries; zero fields select all.
+type DeliveryQuery struct {
+	UserID   string
+	Address  string
+	State    notify.State
+	From, To time.Time // created at or after From and before To
+	After    *Position
+	Limit    int
+}
+
+// Deliveries lists deliveries that have ended, newest first.
+func (s *Store) Deliveries(ctx context.Context, q DeliveryQuery) ([]notify.Delivery, error) {
+	filter := bson.D{}
+	if q.UserID != "" {
+		filter = append(filter, bson.E{Key: "user_id", Value: q.UserID})
+	}
+	if q.Address != "" {
+		filter = append(filter, bson.E{Key: "address", Value: q.Address})
+	}
+	if q.State != "" {
+		filter = append(filter, bson.E{Key: "state", Value: q.State})
+	}
+	filter = append(filter, between(q.From, q.To)...)
+	filter = append(filter, after(q.After)...)
+	return list[notify.Delivery](ctx, s.deliveries, filter, newestFirst(q.Limit))
+}

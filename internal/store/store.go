@@ -1,0 +1,187 @@
+// Package store keeps templates, notifications, claims and deliveries in
+// MongoDB.
+//
+// On the hot path it only inserts, finds and updates by a lone string _id, and
+// each document is updated by one writer: no upserts, no transactions, no
+// compare-and-set. An insert decides who may act; see the package activities.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// defaultDatabase is used when the URI names none.
+const defaultDatabase = "belfry"
+
+// patience bounds one operation, server selection included, unless the
+// caller's context ends earlier.
+const patience = 4 * time.Second
+
+// A Store is a connection to one MongoDB database. It is safe for concurrent
+// use.
+type Store struct {
+	client        *mongo.Client
+	notifications *mongo.Collection
+	deliveries    *mongo.Collection
+	claims        *mongo.Collection
+	templates     *mongo.Collection
+
+	versions *lru.Cache[notify.TemplateRef, *notify.Template] // immutable, so never stale
+	highest  *lru.Cache[string, int]                          // the highest version seen of a template
+}
+
+// cachedTemplates bounds how many template versions are kept in memory.
+const cachedTemplates = 512
+
+// Open prepares a connection to the database that the MongoDB URI names; it
+// does not wait for the server. Writes ask for a majority and the journal,
+// reads go to the primary.
+func Open(uri string) (*Store, error) {
+	cs, err := connstring.ParseAndValidate(uri)
+	if err != nil {
+		return nil, fmt.Errorf("parse MongoDB URI: %w", err)
+	}
+	database := cs.Database
+	if database == "" {
+		database = defaultDatabase
+	}
+	journal := true
+	client, err := mongo.Connect(options.Client().
+		ApplyURI(uri).
+		SetAppName("belfry").
+		SetTimeout(patience).
+		SetServerSelectionTimeout(patience - time.Second).
+		SetReadPreference(readpref.Primary()).
+		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journal}).
+		SetBSONOptions(&options.BSONOptions{UseJSONStructTags: true, NilSliceAsEmpty: true}))
+	if err != nil {
+		return nil, fmt.Errorf("connect to MongoDB: %w", err)
+	}
+	versions, err := lru.New[notify.TemplateRef, *notify.Template](cachedTemplates)
+	if err != nil {
+		return nil, err
+	}
+	highest, err := lru.New[string, int](cachedTemplates)
+	if err != nil {
+		return nil, err
+	}
+	db := client.Database(database)
+	return &Store{
+		client:        client,
+		notifications: db.Collection("notifications"),
+		deliveries:    db.Collection("deliveries"),
+		claims:        db.Collection("claims"),
+		templates:     db.Collection("templates"),
+		versions:      versions,
+		highest:       highest,
+	}, nil
+}
+
+// Close ends the connection; operations in flight may finish until ctx ends.
+func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+
+// Ping asks whether the server answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return unavailable("ping MongoDB", s.client.Ping(ctx, readpref.Primary()))
+}
+
+// EnsureIndexes creates the indexes that the queries of this package want. An
+// index that the server does not implement is logged once and left out: its
+// queries scan then.
+func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
+	wanted := map[*mongo.Collection][]bson.D{
+		s.deliveries: {
+			{{Key: "notification_id", Value: 1}, {Key: "_id", Value: 1}},
+			{{Key: "user_id", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+			{{Key: "address", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+		},
+		s.notifications: {
+			{{Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+			{{Key: "tags", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+			{{Key: "status", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+		},
+		s.templates: {
+			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
+		},
+	}
+	for collection, keys := range wanted {
+		for _, key := range keys {
+			_, err := collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: key})
+			if isNotImplemented(err) {
+				log.WarnContext(ctx, "index not implemented by this server, going on without",
+					"collection", collection.Name(), "index", key, "error", err)
+				continue
+			}
+			if err != nil {
+				return unavailable("create an index on "+collection.Name(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// notImplemented is MongoDB's error code for what a server lacks.
+const notImplemented = 238
+
+func isNotImplemented(err error) bool {
+	var command mongo.CommandError
+	return errors.As(err, &command) && command.Code == notImplemented
+}
+
+// unavailable wraps an error of the driver: whatever it was, trying again can
+// help. It is nil for nil.
+func unavailable(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &notify.Error{Code: notify.CodeUnavailable, Detail: doing, Err: err}
+}
+
+// insert adds a document under its own _id; CodeConflict when that id is taken.
+func insert(ctx context.Context, to *mongo.Collection, document any) error {
+	_, err := to.InsertOne(ctx, document)
+	if mongo.IsDuplicateKeyError(err) {
+		return &notify.Error{Code: notify.CodeConflict, Detail: "insert into " + to.Name(), Err: err}
+	}
+	return unavailable("insert into "+to.Name(), err)
+}
+
+// find reads the document with the id; CodeNotFound when there is none.
+func find[T any](ctx context.Context, in *mongo.Collection, id string) (*T, error) {
+	var document T
+	err := in.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&document)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, &notify.Error{Code: notify.CodeNotFound, Detail: fmt.Sprintf("no %q in %s", id, in.Name())}
+	}
+	if err != nil {
+		return nil, unavailable("find in "+in.Name(), err)
+	}
+	return &document, nil
+}
+
+// list runs a query and decodes all it finds.
+func list[T any](ctx context.Context, in *mongo.Collection, filter bson.D, opts *options.FindOptionsBuilder) ([]T, error) {
+	cursor, err := in.Find(ctx, filter, opts)
+	if err != nil {
+		return nil, unavailable("find in "+in.Name(), err)
+	}
+	documents := []T{}
+	if err := cursor.All(ctx, &documents); err != nil {
+		return nil, unavailable("read from "+in.Name(), err)
+	}
+	return documents, nil
+}
