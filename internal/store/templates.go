@@ -95,9 +95,9 @@ func (s *Store) DeleteTemplate(ctx context.Context, name string, at time.Time) e
 	return err
 }
 
-// NewestTemplate reads the newest version of a template. It fails with
-// CodeTemplateNotFound when there is none or it is hidden.
-func (s *Store) NewestTemplate(ctx context.Context, name string) (*notify.Template, error) {
+// VisibleTemplate reads a version of a template, 0 for the newest one. It
+// fails with CodeTemplateNotFound when there is none or the template is hidden.
+func (s *Store) VisibleTemplate(ctx context.Context, name string, version int) (*notify.Template, error) {
 	newest, hidden, err := s.newest(ctx, name)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,10 @@ func (s *Store) NewestTemplate(ctx context.Context, name string) (*notify.Templa
 	if newest == 0 || hidden {
 		return nil, templateNotFound(name)
 	}
-	return s.Template(ctx, notify.TemplateRef{Name: name, Version: newest})
+	if version == 0 {
+		version = newest
+	}
+	return s.Template(ctx, notify.TemplateRef{Name: name, Version: version})
 }
 
 // Template reads one version of a template, hidden or not. It fails with
@@ -207,7 +210,7 @@ func (s *Store) ListTemplates(ctx context.Context, after string, limit int) ([]n
 		if e.Hidden {
 			continue
 		}
-		t, err := s.NewestTemplate(ctx, e.Name)
+		t, err := s.VisibleTemplate(ctx, e.Name, 0)
 		if notify.CodeOf(err) == notify.CodeTemplateNotFound {
 			continue // hidden meanwhile
 		}

@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/store"
+)
+
+// deliveryView is a delivery with its content as rendered; content is absent
+// where it was never rendered.
+type deliveryView struct {
+	notify.Delivery
+	Content *notify.Email `json:"content,omitempty"`
+}
+
+func (s *Server) deliveryRoutes(api huma.API) {
+	huma.Register(api, route(http.MethodGet, "/v1/notifications/{id}/deliveries", "list-deliveries", "List a notification's deliveries", http.StatusOK, http.StatusNotFound),
+		s.listDeliveries)
+	huma.Register(api, route(http.MethodGet, "/v1/deliveries/{id}", "get-delivery", "Read a delivery with its content", http.StatusOK, http.StatusNotFound),
+		func(ctx context.Context, in *struct {
+			ID string `path:"id" format:"uuid"`
+		}) (*struct{ Body deliveryView }, error) {
+			view, err := s.delivery(ctx, in.ID)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return &struct{ Body deliveryView }{*view}, nil
+		})
+	huma.Register(api, route(http.MethodGet, "/v1/users/{user_id}/notifications", "list-user-notifications", "List what a user was told, newest first", http.StatusOK),
+		func(ctx context.Context, in *struct {
+			UserID string `path:"user_id" maxLength:"256"`
+			page
+		}) (*listingOutput[deliveryView], error) {
+			after, err := in.after()
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			deliveries, err := s.Store.Deliveries(ctx, store.DeliveryQuery{UserID: in.UserID, After: after, Limit: in.Limit + 1})
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			list := cut(deliveries, in.Limit, func(d notify.Delivery) any { return store.Position{CreatedAt: d.CreatedAt, ID: d.ID} })
+			out := &listingOutput[deliveryView]{Body: listing[deliveryView]{Items: []deliveryView{}, NextCursor: list.Body.NextCursor}}
+			for _, d := range list.Body.Items {
+				claim, err := s.Store.Claim(ctx, notify.ClaimID(d.ID, 1))
+				if err != nil && notify.CodeOf(err) != notify.CodeNotFound {
+					return nil, s.fail(err)
+				}
+				out.Body.Items = append(out.Body.Items, withContent(d, claim))
+			}
+			return out, nil
+		})
+}
+
+// withContent shows a delivery together with what its first claim, if there is
+// one, says was rendered.
+func withContent(d notify.Delivery, first *notify.Claim) deliveryView {
+	view := deliveryView{Delivery: d}
+	if first != nil && first.Content != nil {
+		view.Content = first.Content.Email
+	}
+	return view
+}
+
+// delivery reads a delivery that has ended, or one under way as its claims
+// show it.
+func (s *Server) delivery(ctx context.Context, id string) (*deliveryView, error) {
+	first, err := s.Store.Claim(ctx, notify.ClaimID(id, 1))
+	if err != nil && notify.CodeOf(err) != notify.CodeNotFound {
+		return nil, err
+	}
+	ended, err := s.Store.Delivery(ctx, id)
+	if err == nil {
+		view := withContent(*ended, first)
+		return &view, nil
+	}
+	if notify.CodeOf(err) != notify.CodeNotFound || first == nil {
+		return nil, err
+	}
+	last := first
+	for {
+		next, err := s.Store.Claim(ctx, notify.ClaimID(id, last.Number+1))
+		if notify.CodeOf(err) == notify.CodeNotFound {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		last = next
+	}
+	view := withContent(underWay(last), first)
+	return &view, nil
+}
+
+// underWay is a delivery whose last claim has not ended it.
+func underWay(last *notify.Claim) notify.Delivery {
+	d := notify.Delivery{
+		ID: last.DeliveryID, NotificationID: last.NotificationID, UserID: last.UserID,
+		Channel: last.Channel, Provider: last.Provider, Address: last.Address,
+		State: notify.StateQueued, Attempts: append([]notify.Attempt{}, last.Attempts...), CreatedAt: last.CreatedAt.UTC(),
+	}
+	if last.Outcome != nil {
+		d.Attempts = append(d.Attempts, notify.Attempt{At: last.At, Provider: last.Provider, Error: last.Outcome.Error})
+	}
+	return d
+}
+
+// listDeliveries lists the deliveries of a notification in the order of their
+// ids. Of one that still runs, those without an end are queued.
+func (s *Server) listDeliveries(ctx context.Context, in *struct {
+	notificationID
+	page
+	State notify.State `query:"state" enum:"queued,sent,delivered,failed,skipped,unknown"`
+},
+) (*listingOutput[notify.Delivery], error) {
+	after, err := in.afterKey()
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	record, err := s.Store.Notification(ctx, in.ID)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	var deliveries []notify.Delivery
+	if record.Status.Ended() {
+		deliveries, err = s.Store.DeliveriesOf(ctx, in.ID, after, in.State, in.Limit+1)
+	} else {
+		deliveries, err = s.runningDeliveries(ctx, &record.Notification, after, in.State)
+	}
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return cut(deliveries, in.Limit, func(d notify.Delivery) any { return d.ID }), nil
+}
+
+// runningDeliveries are those after an id, ended or not.
+func (s *Server) runningDeliveries(ctx context.Context, n *notify.Notification, after string, state notify.State) ([]notify.Delivery, error) {
+	ended, err := s.Store.DeliveriesOf(ctx, n.ID, after, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(ended))
+	for _, d := range ended {
+		known[d.ID] = true
+	}
+	all := ended
+	for _, to := range n.To {
+		for _, channel := range n.Channels {
+			id := notify.DeliveryID(n.ID, channel, to)
+			if known[id] || id <= after {
+				continue
+			}
+			all = append(all, notify.Delivery{
+				ID: id, NotificationID: n.ID, UserID: to.UserID, Channel: channel, Address: to.Email,
+				State: notify.StateQueued, Attempts: []notify.Attempt{}, CreatedAt: n.CreatedAt.UTC(),
+			})
+		}
+	}
+	if state != "" {
+		all = slices.DeleteFunc(all, func(d notify.Delivery) bool { return d.State != state })
+	}
+	slices.SortFunc(all, func(a, b notify.Delivery) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}

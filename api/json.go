@@ -1,0 +1,111 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// strictJSON reads and writes JSON. A text that repeats a key, nests too deep,
+// holds invalid UTF-8 or goes on after its value is refused; unknown fields
+// are huma's to find.
+func strictJSON() huma.Format {
+	return huma.Format{
+		Marshal: func(w io.Writer, v any) error {
+			encoder := json.NewEncoder(w)
+			encoder.SetEscapeHTML(false)
+			return encoder.Encode(v)
+		},
+		Unmarshal: func(text []byte, v any) error {
+			// huma reads a body twice, first into an any: the check once is enough.
+			if _, first := v.(*any); first {
+				if err := checkJSON(text); err != nil {
+					return err
+				}
+			}
+			return json.Unmarshal(text, v)
+		},
+	}
+}
+
+func checkJSON(text []byte) error {
+	decoder := jsontext.NewDecoder(bytes.NewReader(text))
+	if err := decoder.SkipValue(); err != nil {
+		return describeJSON(err)
+	}
+	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more after the JSON value")
+	}
+	return nil
+}
+
+// describeJSON words a syntax error for a caller, without the library's name
+// and without quoting the body.
+func describeJSON(err error) error {
+	var syntax *jsontext.SyntacticError
+	if !errors.As(err, &syntax) {
+		return fmt.Errorf("not JSON: %w", err)
+	}
+	where := string(syntax.JSONPointer)
+	if len(where) > maxEcho {
+		where = where[:maxEcho] + "..."
+	}
+	if where != "" {
+		where = " at " + where
+	}
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return fmt.Errorf("repeated key%s", where)
+	}
+	return fmt.Errorf("not JSON: %s%s, byte %d", strings.TrimPrefix(syntax.Err.Error(), "jsontext: "), where, syntax.ByteOffset)
+}
+
+// requireJSON refuses a body of another content type before it is read.
+func requireJSON(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hasBody(r) {
+			media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+			if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+				writeProblem(w, newProblem(http.StatusUnsupportedMediaType,
+					fmt.Sprintf("the body must be application/json, not %q", media)))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func hasBody(r *http.Request) bool {
+	return r.ContentLength != 0 && (r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch)
+}
+
+// writeProblem answers outside of huma.
+func writeProblem(w http.ResponseWriter, p huma.StatusError) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.GetStatus())
+	_ = json.NewEncoder(w).Encode(p) // the caller is gone if this fails
+}
+
+// object is a JSON object that is passed on as it is.
+type object struct{ notify.Object }
+
+// Schema is that of any JSON object.
+func (object) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+var _ huma.SchemaProvider = object{}
+
+// registerOutput makes the schema of a notify type the one of its JSON.
+func registerOutput(r huma.Registry) {
+	r.RegisterTypeAlias(reflect.TypeFor[notify.Object](), reflect.TypeFor[object]())
+}

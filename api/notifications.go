@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/store"
+)
+
+// links lead on from a notification.
+type links struct {
+	Self       string `json:"self"`
+	TemporalUI string `json:"temporal_ui,omitempty" doc:"Absent where BELFRY_TEMPORAL_UI_URL is not set"`
+}
+
+func (s *Server) links(id string) links {
+	l := links{Self: "/v1/notifications/" + id}
+	if s.UILink != nil {
+		l.TemporalUI = s.UILink(id)
+	}
+	return l
+}
+
+type acceptedOutput struct {
+	Location string `header:"Location"`
+	Body     struct {
+		ID     string        `json:"id" format:"uuid"`
+		Status notify.Status `json:"status"`
+		Links  links         `json:"links"`
+	}
+}
+
+// notificationView is a notification as callers see it.
+type notificationView struct {
+	ID         string              `json:"id" format:"uuid"`
+	Status     notify.Status       `json:"status"`
+	Template   *notify.TemplateRef `json:"template,omitempty"`
+	Channels   []notify.Channel    `json:"channels" nullable:"false"`
+	Counts     notify.Counts       `json:"counts"`
+	CreatedAt  time.Time           `json:"created_at"`
+	SendAt     time.Time           `json:"send_at"`
+	ExpiresAt  time.Time           `json:"expires_at"`
+	FinishedAt *time.Time          `json:"finished_at,omitempty"`
+	Tags       []string            `json:"tags" nullable:"false"`
+	Metadata   object              `json:"metadata"`
+	Links      links               `json:"links"`
+}
+
+type notificationOutput struct{ Body notificationView }
+
+type notificationID struct {
+	ID string `path:"id" format:"uuid"`
+}
+
+type notificationsInput struct {
+	page
+	Status   notify.Status `query:"status" enum:"scheduled,sending,paused,done,cancelled,expired,failed"`
+	Template string        `query:"template" maxLength:"64" doc:"A template's name"`
+	Tag      string        `query:"tag" maxLength:"64"`
+	period
+}
+
+// period selects what was created in a stretch of time.
+type period struct {
+	From time.Time `query:"from" doc:"Created at or after"`
+	To   time.Time `query:"to" doc:"Created before"`
+}
+
+func (s *Server) notificationRoutes(api huma.API) {
+	huma.Register(api, route(http.MethodPost, "/v1/notifications", "send-notification", "Tell somebody something", http.StatusAccepted, http.StatusNotFound),
+		func(ctx context.Context, in *struct{ Body notificationRequest }) (*acceptedOutput, error) {
+			record, err := s.accept(ctx, &in.Body)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			out := &acceptedOutput{Location: "/v1/notifications/" + record.ID}
+			out.Body.ID, out.Body.Status, out.Body.Links = record.ID, record.Status, s.links(record.ID)
+			return out, nil
+		})
+	huma.Register(api, route(http.MethodGet, "/v1/notifications/{id}", "get-notification", "See how a notification stands", http.StatusOK, http.StatusNotFound),
+		func(ctx context.Context, in *notificationID) (*notificationOutput, error) {
+			record, err := s.Store.Notification(ctx, in.ID)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			views, err := s.views(ctx, []notify.Record{*record})
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return &notificationOutput{Body: views[0]}, nil
+		})
+	huma.Register(api, route(http.MethodGet, "/v1/notifications", "list-notifications", "List notifications, newest first", http.StatusOK),
+		func(ctx context.Context, in *notificationsInput) (*listingOutput[notificationView], error) {
+			after, err := in.after()
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			records, err := s.Store.Notifications(ctx, store.NotificationQuery{
+				Status: in.Status, Template: in.Template, Tag: in.Tag,
+				From: in.From, To: in.period.To, After: after, Limit: in.Limit + 1,
+			})
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			views, err := s.views(ctx, records)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return cut(views, in.Limit, func(v notificationView) any {
+				return store.Position{CreatedAt: v.CreatedAt, ID: v.ID}
+			}), nil
+		})
+}
+
+// views shows notifications with counts as of now.
+func (s *Server) views(ctx context.Context, records []notify.Record) ([]notificationView, error) {
+	var running []string
+	for _, r := range records {
+		if !r.Status.Ended() {
+			running = append(running, r.ID)
+		}
+	}
+	ended := map[string]notify.Counts{}
+	if len(running) > 0 {
+		var err error
+		if ended, err = s.Store.CountEnded(ctx, running); err != nil {
+			return nil, err
+		}
+	}
+	views := make([]notificationView, len(records))
+	for i, r := range records {
+		counts := r.Counts
+		if !r.Status.Ended() {
+			total := r.Counts.Total
+			counts = ended[r.ID]
+			counts.Queued, counts.Total = total-counts.Total, total
+		}
+		views[i] = notificationView{
+			ID: r.ID, Status: r.Status, Template: r.Template, Channels: r.Channels, Counts: counts,
+			CreatedAt: r.CreatedAt.UTC(), SendAt: r.SendAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), FinishedAt: r.FinishedAt,
+			Tags: r.Tags, Metadata: object{r.Metadata}, Links: s.links(r.ID),
+		}
+	}
+	return views, nil
+}

@@ -1,0 +1,153 @@
+package api
+
+import (
+	"fmt"
+	"net/mail"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// notificationRequest is the body of POST /v1/notifications.
+type notificationRequest struct {
+	Template string            `json:"template,omitempty" maxLength:"80" example:"welcome" doc:"A template's name, or name@version. Exactly one of template and content"`
+	Content  *notify.Bodies    `json:"content,omitempty" doc:"Free-form content, Liquid too"`
+	To       []recipient       `json:"to" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once"`
+	Channels []notify.Channel  `json:"channels,omitempty" enum:"email" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
+	Data     object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
+	Tags     []string          `json:"tags,omitempty" maxItems:"16" nullable:"false"`
+	Metadata map[string]string `json:"metadata,omitempty" doc:"Yours to keep with it, up to 16 keys"`
+}
+
+// recipient is one entry of "to".
+type recipient struct {
+	UserID string `json:"user_id,omitempty" maxLength:"256" doc:"A user the idp knows. Exactly one of user_id and email"`
+	Email  string `json:"email,omitempty" maxLength:"320"`
+	Name   string `json:"name,omitempty" maxLength:"256" doc:"With email: the name to write to"`
+}
+
+var templateRef = regexp.MustCompile(`^([a-z0-9][a-z0-9._-]{0,63})(?:@([1-9][0-9]{0,8}))?$`)
+
+// Resolve finds everything that is wrong with a request beyond its schema.
+func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
+	c := checks{prefix: prefix}
+	switch {
+	case r.Template == "" && r.Content == nil:
+		c.add("template", "needs exactly one of template and content", nil)
+	case r.Template != "" && r.Content != nil:
+		c.add("content", "needs exactly one of template and content", nil)
+	case r.Content != nil:
+		c.errs = append(c.errs, checkBodies(ctx, prefix.With("content"), *r.Content)...)
+	case !templateRef.MatchString(r.Template):
+		c.add("template", "not a template's name or name@version", r.Template)
+	}
+	for i, to := range r.To {
+		if i >= notify.MaxRecipients {
+			break // the schema says so already
+		}
+		c.recipient(fmt.Sprintf("to[%d]", i), to)
+	}
+	if len(r.Data.Object) > notify.MaxDataBytes {
+		c.add("data", fmt.Sprintf("is %d bytes long, at most %d are allowed", len(r.Data.Object), notify.MaxDataBytes), nil)
+	}
+	if hasRecipientKey(r.Data.Object) {
+		c.add("data.recipient", "the key is Belfry's own: templates find the recipient under it", nil)
+	}
+	for i, tag := range r.Tags {
+		if n := utf8.RuneCountInString(tag); n == 0 || n > notify.MaxTagLength || hasControl(tag) {
+			c.add(fmt.Sprintf("tags[%d]", i), fmt.Sprintf("needs 1 to %d characters, none of them a control character", notify.MaxTagLength), echo(tag))
+		}
+	}
+	c.metadata(r.Metadata)
+	return c.errs
+}
+
+// checks collects what is wrong.
+type checks struct {
+	prefix *huma.PathBuffer
+	errs   []error
+}
+
+func (c *checks) add(field, message string, value any) {
+	c.errs = append(c.errs, fieldError(c.prefix.With(field), message, value))
+}
+
+func (c *checks) recipient(at string, to recipient) {
+	if (to.UserID == "") == (to.Email == "") {
+		c.add(at, "needs exactly one of user_id and email", nil)
+	}
+	if hasControl(to.UserID) {
+		c.add(at+".user_id", "must not hold control characters", nil)
+	}
+	if to.Email != "" {
+		if err := checkAddress(to.Email); err != nil {
+			c.add(at+".email", err.Error(), echo(to.Email))
+		}
+	}
+	if hasControl(to.Name) {
+		c.add(at+".name", "must not hold control characters", nil)
+	}
+	if to.Name != "" && to.UserID != "" {
+		c.add(at+".name", "goes with email; a user's name comes from the idp", nil)
+	}
+}
+
+func (c *checks) metadata(metadata map[string]string) {
+	if len(metadata) > notify.MaxMetadataKeys {
+		c.add("metadata", fmt.Sprintf("has %d keys, at most %d are allowed", len(metadata), notify.MaxMetadataKeys), nil)
+	}
+	for key, value := range metadata {
+		if n := utf8.RuneCountInString(key); n == 0 || n > notify.MaxMetadataKey {
+			c.add("metadata", fmt.Sprintf("a key needs 1 to %d characters", notify.MaxMetadataKey), echo(key))
+		}
+		if utf8.RuneCountInString(value) > notify.MaxMetadata {
+			c.add("metadata."+key, fmt.Sprintf("at most %d characters are allowed", notify.MaxMetadata), nil)
+		}
+	}
+}
+
+// checkAddress says why a text is not a bare mail address (RFC 5322,
+// addr-spec; lengths of RFC 5321, section 4.5.3.1).
+func checkAddress(address string) error {
+	if hasControl(address) {
+		return fmt.Errorf("must not hold control characters")
+	}
+	parsed, err := mail.ParseAddress(address)
+	if err != nil {
+		return fmt.Errorf("not a mail address")
+	}
+	if parsed.Address != address {
+		return fmt.Errorf("not a bare mail address: a name goes into the field name")
+	}
+	at := strings.LastIndexByte(address, '@')
+	if at > 64 {
+		return fmt.Errorf("the part before the @ is over 64 bytes long")
+	}
+	if domain := address[at+1:]; len(domain) > 255 || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") {
+		return fmt.Errorf("the part after the @ is not a domain")
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// recipients is the request's "to" with each recipient once.
+func (r *notificationRequest) recipients() []notify.Recipient {
+	seen := make(map[recipient]bool, len(r.To))
+	recipients := make([]notify.Recipient, 0, len(r.To))
+	for _, to := range r.To {
+		key := recipient{UserID: to.UserID, Email: strings.ToLower(to.Email)}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		recipients = append(recipients, notify.Recipient{UserID: to.UserID, Email: to.Email, Name: to.Name})
+	}
+	return recipients
+}

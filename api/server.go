@@ -1,0 +1,201 @@
+// Package api is the way in over HTTP: the contract of Belfry as an OpenAPI
+// document and its handlers.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/google/uuid"
+	"github.com/swaggest/swgui"
+	"github.com/swaggest/swgui/v5emb"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/store"
+)
+
+// Limits of the HTTP server.
+const (
+	maxBody       = 1 << 20 // bytes
+	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 60 * time.Second
+	idleTimeout   = 2 * time.Minute
+	drainTimeout  = 10 * time.Second // for requests in flight at the end
+	checkTimeout  = 2 * time.Second  // for each neighbour in /readyz
+)
+
+// Templates checks and renders templates.
+type Templates interface {
+	Check(prefix string, bodies notify.Bodies) []notify.FieldError
+	Email(ctx context.Context, key string, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+}
+
+// A Starter starts the workflow of a notification, once for each id: if there
+// is one already, it does nothing. Whole says that the notification was not
+// stored before.
+type Starter interface {
+	Start(ctx context.Context, n *notify.Notification, whole bool) error
+}
+
+// A Check asks a neighbour whether it is there.
+type Check func(ctx context.Context) error
+
+// Config is what the API needs to know and to call.
+type Config struct {
+	Addr      string
+	Version   string
+	Store     *store.Store
+	Templates Templates
+	Starter   Starter
+	Checks    map[string]Check // by the neighbour's name, for /readyz
+	UILink    func(notificationID string) string
+	Log       *slog.Logger
+	Now       func() time.Time
+}
+
+// A Server answers Belfry's HTTP API.
+type Server struct {
+	Config
+	log *slog.Logger
+}
+
+// Run serves until ctx ends, then finishes the requests in flight. Ready is
+// called with the address once it listens; it may be nil.
+func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
+	s := &Server{Config: cfg, log: cfg.Log}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP: %w", err)
+	}
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	s.log.InfoContext(ctx, "listening", "addr", listener.Addr().String())
+	if ready != nil {
+		ready(listener.Addr().String())
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err = server.Shutdown(draining)
+	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	return err
+}
+
+// Handler is the whole API as an HTTP handler.
+func (s *Server) Handler() http.Handler {
+	huma.NewError = newProblem // the library has no other place for it
+	router := chi.NewRouter()
+	router.Use(middleware.Recoverer, requireJSON)
+	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
+	})
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, newProblem(http.StatusMethodNotAllowed, r.Method+" is not a method of "+r.URL.Path))
+	})
+	router.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	router.Get("/readyz", s.ready)
+	docs := v5emb.NewHandlerWithConfig(swgui.Config{
+		Title: "Belfry", SwaggerJSON: "/openapi.json", BasePath: "/docs",
+	})
+	router.Mount("/docs", docs)
+
+	api := humachi.New(router, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "Belfry", Version: s.Version,
+				Description: "Durable notifications: say what to tell whom, and Belfry tells them once.",
+			},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)},
+		},
+		OpenAPIPath:                  "/openapi",
+		Formats:                      map[string]huma.Format{"application/json": strictJSON()},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	})
+	registerOutput(api.OpenAPI().Components.Schemas)
+	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
+		next(huma.WithValue(ctx, templatesKey{}, s.Templates))
+	})
+	s.templateRoutes(api)
+	s.notificationRoutes(api)
+	s.deliveryRoutes(api)
+	return router
+}
+
+// route describes an operation; every one of them is limited and named alike.
+func route(method, path, id, summary string, status int, errorStatuses ...int) huma.Operation {
+	return huma.Operation{
+		OperationID:   id,
+		Method:        method,
+		Path:          path,
+		Summary:       summary,
+		DefaultStatus: status,
+		MaxBodyBytes:  maxBody + 1, // huma refuses a body that reaches it
+		Errors:        append(errorStatuses, http.StatusUnprocessableEntity, http.StatusServiceUnavailable),
+	}
+}
+
+// ready says whether the neighbours answer, each within checkTimeout.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	checks, status := map[string]string{}, http.StatusOK
+	for name, check := range s.Checks {
+		group.Go(func() {
+			err := check(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			checks[name] = "ok"
+			if err != nil {
+				s.log.WarnContext(ctx, "not ready", "neighbour", name, "error", err)
+				checks[name], status = "unavailable", http.StatusServiceUnavailable
+			}
+		})
+	}
+	group.Wait()
+	writeJSON(w, status, map[string]any{"checks": checks})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the caller is gone if this fails
+}
+
+// now is the moment as Belfry keeps it: UTC, in milliseconds.
+func (s *Server) now() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }
+
+// newID is a fresh id in the order of time.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -1,0 +1,176 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// templatesKey is under which a request's context holds the Templates, so that
+// bodies can be checked together with everything else.
+type templatesKey struct{}
+
+// namePattern is what a template may be called.
+const namePattern = `^[a-z0-9][a-z0-9._-]{0,63}$`
+
+var nameRegexp = regexp.MustCompile(namePattern)
+
+type templateName struct {
+	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" example:"welcome"`
+}
+
+// templateBody is what a template and its next versions are made of.
+type templateBody struct {
+	Description string        `json:"description,omitempty" maxLength:"1000"`
+	Channels    notify.Bodies `json:"channels"`
+}
+
+// Resolve checks the Liquid of every part.
+func (b *templateBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
+	return checkBodies(ctx, prefix.With("channels"), b.Channels)
+}
+
+// checkBodies finds everything that is wrong with content: no channel at all,
+// empty parts, faults in the Liquid.
+func checkBodies(ctx huma.Context, at string, bodies notify.Bodies) []error {
+	if bodies.Email == nil {
+		return []error{fieldError(at, "needs content for at least one channel", nil)}
+	}
+	var errs []error
+	if strings.TrimSpace(bodies.Email.Subject) == "" {
+		errs = append(errs, fieldError(at+".email.subject", "must not be empty", nil))
+	}
+	if strings.TrimSpace(bodies.Email.HTML) == "" {
+		errs = append(errs, fieldError(at+".email.html", "must not be empty", nil))
+	}
+	templates, _ := ctx.Context().Value(templatesKey{}).(Templates)
+	for _, e := range templates.Check(at, bodies) {
+		errs = append(errs, fieldError(e.Location, e.Message, e.Value))
+	}
+	return errs
+}
+
+func fieldError(location, message string, value any) error {
+	return &huma.ErrorDetail{Location: location, Message: message, Value: value}
+}
+
+var (
+	_ huma.ResolverWithPath = (*templateBody)(nil)
+	_ huma.ResolverWithPath = (*notificationRequest)(nil)
+)
+
+type templateOutput struct{ Body *notify.Template }
+
+type createTemplateInput struct {
+	Body struct {
+		Name string `json:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" example:"welcome"`
+		templateBody
+	}
+}
+
+type previewInput struct {
+	templateName
+	Body struct {
+		Data      object            `json:"data,omitempty"`
+		Recipient *previewRecipient `json:"recipient,omitempty"`
+		Channel   notify.Channel    `json:"channel,omitempty" enum:"email" default:"email"`
+		Version   int               `json:"version,omitempty" minimum:"1"`
+	}
+}
+
+type previewRecipient struct {
+	ID       string `json:"id,omitempty" maxLength:"256"`
+	Email    string `json:"email,omitempty" maxLength:"320"`
+	Name     string `json:"name,omitempty" maxLength:"256"`
+	Locale   string `json:"locale,omitempty" maxLength:"64"`
+	TimeZone string `json:"time_zone,omitempty" maxLength:"64"`
+}
+
+type preview struct {
+	Channel notify.Channel `json:"channel"`
+	Content notify.Email   `json:"content"`
+}
+
+func (s *Server) templateRoutes(api huma.API) {
+	huma.Register(api, route(http.MethodPost, "/v1/templates", "create-template", "Create a template", http.StatusCreated, http.StatusConflict),
+		func(ctx context.Context, in *createTemplateInput) (*templateOutput, error) {
+			t := s.template(in.Body.Name, in.Body.templateBody)
+			if err := s.Store.CreateTemplate(ctx, t); err != nil {
+				return nil, s.fail(err)
+			}
+			return &templateOutput{Body: t}, nil
+		})
+	huma.Register(api, route(http.MethodGet, "/v1/templates", "list-templates", "List templates, each in its newest version", http.StatusOK),
+		func(ctx context.Context, in *struct{ page }) (*listingOutput[notify.Template], error) {
+			after, err := in.afterKey()
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			templates, err := s.Store.ListTemplates(ctx, after, in.Limit+1)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return cut(templates, in.Limit, func(t notify.Template) any { return t.Name }), nil
+		})
+	huma.Register(api, route(http.MethodGet, "/v1/templates/{name}", "get-template", "Read a template", http.StatusOK, http.StatusNotFound),
+		func(ctx context.Context, in *struct {
+			templateName
+			Version int `query:"version" minimum:"1" doc:"The newest one by default"`
+		}) (*templateOutput, error) {
+			t, err := s.Store.VisibleTemplate(ctx, in.Name, in.Version)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return &templateOutput{Body: t}, nil
+		})
+	huma.Register(api, route(http.MethodPut, "/v1/templates/{name}", "update-template", "Add a version to a template", http.StatusOK, http.StatusNotFound),
+		func(ctx context.Context, in *struct {
+			templateName
+			Body templateBody
+		}) (*templateOutput, error) {
+			t := s.template(in.Name, in.Body)
+			if err := s.Store.UpdateTemplate(ctx, t); err != nil {
+				return nil, s.fail(err)
+			}
+			return &templateOutput{Body: t}, nil
+		})
+	huma.Register(api, route(http.MethodDelete, "/v1/templates/{name}", "delete-template", "Hide a template", http.StatusNoContent, http.StatusNotFound),
+		func(ctx context.Context, in *templateName) (*struct{}, error) {
+			if err := s.Store.DeleteTemplate(ctx, in.Name, s.now()); err != nil {
+				return nil, s.fail(err)
+			}
+			return nil, nil
+		})
+	huma.Register(api, route(http.MethodPost, "/v1/templates/{name}/preview", "preview-template", "Render a template and send nothing", http.StatusOK, http.StatusNotFound),
+		s.preview)
+}
+
+func (s *Server) template(name string, body templateBody) *notify.Template {
+	return &notify.Template{Name: name, Description: body.Description, CreatedAt: s.now(), Channels: body.Channels}
+}
+
+func (s *Server) preview(ctx context.Context, in *previewInput) (*struct{ Body preview }, error) {
+	t, err := s.Store.VisibleTemplate(ctx, in.Name, in.Body.Version)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	if !t.Channels.Has(in.Body.Channel) {
+		return nil, s.fail(&notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{{
+			Location: "body.channel", Message: "the template has no content for it", Value: in.Body.Channel,
+		}}})
+	}
+	var to notify.User
+	if r := in.Body.Recipient; r != nil {
+		to = notify.User{ID: r.ID, Email: r.Email, Name: r.Name, Locale: r.Locale, TimeZone: r.TimeZone}
+	}
+	content, err := s.Templates.Email(ctx, t.Ref().String(), *t.Channels.Email, in.Body.Data.Object, to)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return &struct{ Body preview }{preview{Channel: in.Body.Channel, Content: content}}, nil
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	sdklog "go.temporal.io/sdk/log"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belfry-notify/belfry/activities"
+	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/channel"
+	"github.com/belfry-notify/belfry/internal/config"
+	"github.com/belfry-notify/belfry/internal/idp"
+	"github.com/belfry-notify/belfry/internal/store"
+	"github.com/belfry-notify/belfry/internal/telemetry"
+	"github.com/belfry-notify/belfry/internal/template"
+	"github.com/belfry-notify/belfry/starter"
+	"github.com/belfry-notify/belfry/worker"
+	"github.com/belfry-notify/belfry/workflows"
+)
+
+type (
+	apiCommand     struct{}
+	workerCommand  struct{}
+	starterCommand struct{}
+	allCommand     struct{}
+)
+
+// Run serves the API.
+func (apiCommand) Run(ctx context.Context) error {
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run, false) })
+}
+
+// Run works.
+func (workerCommand) Run(ctx context.Context) error {
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runWorker(ctx, run) })
+}
+
+// Run takes in events.
+func (starterCommand) Run(ctx context.Context) error {
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runStarter(ctx, run) })
+}
+
+// Run does all of the above.
+func (allCommand) Run(ctx context.Context) error {
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) {
+		b.runAPI(ctx, run, true)
+		b.runWorker(ctx, run)
+		b.runStarter(ctx, run)
+	})
+}
+
+// belfry is what the roles share: the configuration and the connections.
+type belfry struct {
+	cfg       config.Config
+	log       *slog.Logger
+	temporal  client.Client
+	namespace string
+	store     *store.Store
+	idp       *idp.Client
+	templates *template.Engine
+	smtp      *channel.SMTP
+}
+
+// serve runs roles until ctx ends or one of them fails; either way all end
+// cleanly.
+func serve(ctx context.Context, roles func(context.Context, *belfry, *errgroup.Group)) (err error) {
+	b, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
+	run, ctx := errgroup.WithContext(ctx)
+	roles(ctx, b, run)
+	err = run.Wait()
+	b.log.InfoContext(ctx, "stopped")
+	return err
+}
+
+// open reads the configuration and prepares the connections. None of the
+// neighbours needs to be there yet.
+func open() (*belfry, error) {
+	cfg, err := config.Load(os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	b := &belfry{cfg: cfg, log: telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.LogFormat)}
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return nil, fmt.Errorf("read TEMPORAL_ variables: %w", err)
+	}
+	options.Logger = sdklog.NewStructuredLogger(b.log)
+	b.namespace = options.Namespace
+	if b.namespace == "" {
+		b.namespace = client.DefaultNamespace
+	}
+	if b.temporal, err = client.NewLazyClient(options); err != nil {
+		return nil, fmt.Errorf("set up the Temporal client: %w", err)
+	}
+	if b.store, err = store.Open(cfg.MongoURI); err != nil {
+		return nil, fmt.Errorf("BELFRY_MONGO_URI: %w", err)
+	}
+	if b.idp, err = idp.New(idp.Config{Addr: cfg.IDPAddr, TLS: cfg.IDPTLS, CAFile: cfg.IDPCAFile, Token: cfg.IDPToken}); err != nil {
+		return nil, fmt.Errorf("set up the idp client: %w", err)
+	}
+	if b.smtp, err = channel.NewSMTP(cfg.SMTP); err != nil {
+		return nil, fmt.Errorf("set up SMTP: %w", err)
+	}
+	b.templates = template.New()
+	return b, nil
+}
+
+// closeTimeout bounds how long connections may take to close.
+const closeTimeout = 5 * time.Second
+
+func (b *belfry) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	b.temporal.Close()
+	return errors.Join(b.smtp.Close(), b.idp.Close(), b.store.Close(ctx))
+}
+
+// runAPI serves the API; eager says that a worker runs beside it.
+func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
+	run.Go(func() error { return b.ensureIndexes(ctx) })
+	run.Go(func() error {
+		return api.Run(ctx, api.Config{
+			Addr:      b.cfg.HTTPAddr,
+			Version:   version,
+			Store:     b.store,
+			Templates: b.templates,
+			Starter:   workflows.NewStarter(b.temporal, b.namespace, eager),
+			Checks:    b.checks(),
+			UILink:    b.uiLink(),
+			Log:       b.log,
+			Now:       time.Now,
+		}, nil)
+	})
+}
+
+func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
+	run.Go(func() error {
+		return worker.Run(ctx, b.temporal, &activities.Activities{
+			Store:       b.store,
+			Directory:   b.idp,
+			Renderer:    b.templates,
+			Email:       b.smtp,
+			Log:         b.log,
+			Now:         func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
+			NewToken:    uuid.NewString,
+			Patience:    activities.DefaultPatience,
+			Concurrency: b.cfg.SMTP.MaxConnections,
+		}, b.log)
+	})
+}
+
+func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group) {
+	run.Go(func() error { return starter.Run(ctx, b.cfg.AMQPURL, b.log) })
+}
+
+// ensureIndexes tries until MongoDB is there; what cannot help later is
+// logged.
+func (b *belfry) ensureIndexes(ctx context.Context) error {
+	for {
+		err := b.store.EnsureIndexes(ctx, b.log)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		b.log.WarnContext(ctx, "indexes are not there yet, trying again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+// checks ask the neighbours that the API needs to accept a notification, and
+// those that a worker needs to send it.
+func (b *belfry) checks() map[string]api.Check {
+	return map[string]api.Check{
+		"temporal": func(ctx context.Context) error {
+			_, err := b.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+			return err
+		},
+		"mongo": b.store.Ping,
+		"idp":   b.idp.Ping,
+	}
+}
+
+// uiLink makes the address of a notification's workflow in the Temporal UI;
+// nil where there is no UI.
+func (b *belfry) uiLink() func(string) string {
+	if b.cfg.TemporalUIURL == "" {
+		return nil
+	}
+	base := b.cfg.TemporalUIURL + "/namespaces/" + url.PathEscape(b.namespace) + "/workflows/"
+	return func(id string) string { return base + url.PathEscape(workflows.NotificationID(id)) }
+}
+
+type idpCommand struct {
+	Addr  string `default:"127.0.0.1:50051" env:"BELFRY_IDP_ADDR" help:"Address to listen on, host:port."`
+	Users string `required:"" type:"existingfile" help:"The users, a YAML or JSON file."`
+	Cert  string `type:"existingfile" help:"TLS certificate (PEM); with --cert-key."`
+	Key   string `name:"cert-key" type:"existingfile" help:"Key of the certificate (PEM)."`
+	Token string `env:"BELFRY_IDP_TOKEN" help:"Bearer token that callers must send."`
+}
+
+// Run serves the users.
+func (c idpCommand) Run(ctx context.Context) error {
+	cfg, err := config.Load(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("listen for the idp: %w", err)
+	}
+	return idp.Serve(ctx, listener, idp.ServerConfig{
+		UsersFile: c.Users, CertFile: c.Cert, KeyFile: c.Key, Token: c.Token,
+		Logger: telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.LogFormat),
+	})
+}

@@ -1,0 +1,77 @@
+// Package worker registers the workflows and activities, tunes and runs them.
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belfry-notify/belfry/activities"
+	"github.com/belfry-notify/belfry/workflows"
+)
+
+// stopTimeout is how long activities in flight may go on after a stop. One
+// that is cut off is tried again elsewhere, and resends what is in doubt.
+const stopTimeout = 10 * time.Second
+
+// Pages send many messages each: a few at a time fill the connections.
+const (
+	concurrentDirect = 100
+	concurrentPages  = 4
+)
+
+// Run polls and works until ctx ends, then finishes what is in flight. While
+// Temporal is away it waits.
+func Run(ctx context.Context, c client.Client, a *activities.Activities, log *slog.Logger) error {
+	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout})
+	main.RegisterWorkflow(workflows.Notification)
+	main.RegisterActivity(a)
+	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect))
+	direct.RegisterActivity(a)
+	bulk := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages))
+	bulk.RegisterActivity(a)
+
+	workers := []worker.Worker{main, direct, bulk}
+	defer func() {
+		var stopping errgroup.Group
+		for _, w := range workers {
+			stopping.Go(func() error { w.Stop(); return nil })
+		}
+		_ = stopping.Wait() // no function of the group fails
+	}()
+	for i, w := range workers {
+		if err := start(ctx, w, log); err != nil {
+			workers = workers[:i]
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	log.InfoContext(ctx, "working", "task_queue", workflows.TaskQueue)
+	<-ctx.Done()
+	return nil
+}
+
+func activitiesOnly(concurrent int) worker.Options {
+	return worker.Options{
+		DisableWorkflowWorker:              true,
+		MaxConcurrentActivityExecutionSize: concurrent,
+		WorkerStopTimeout:                  stopTimeout,
+	}
+}
+
+// start tries until Temporal is there or ctx ends.
+func start(ctx context.Context, w worker.Worker, log *slog.Logger) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, w.Start() },
+		backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, next time.Duration) {
+			log.WarnContext(ctx, "Temporal is away, waiting", "error", err, "next_try", next.Round(time.Millisecond))
+		}))
+	return err
+}

@@ -1,0 +1,122 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// A Starter starts workflows.
+type Starter struct {
+	client    client.Client
+	namespace string
+	eager     bool
+
+	mu        sync.Mutex
+	known     map[string]bool // search attributes of the server
+	checkedAt time.Time
+}
+
+// NewStarter makes a Starter. Eager asks the server to hand a workflow's first
+// task back at once; it helps where a worker polls through the same client.
+func NewStarter(c client.Client, namespace string, eager bool) *Starter {
+	return &Starter{client: c, namespace: namespace, eager: eager}
+}
+
+// Start starts a notification's workflow. Whole says that the notification was
+// not stored before and travels in the workflow's input. If there is a
+// workflow of that id already, running or ended, it does nothing.
+func (s *Starter) Start(ctx context.Context, n *notify.Notification, whole bool) error {
+	_, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:                                       NotificationID(n.ID),
+		TaskQueue:                                TaskQueue,
+		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDConflictPolicy:                 enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		EnableEagerStart:                         s.eager,
+		StaticSummary:                            summary(n),
+		TypedSearchAttributes:                    s.searchAttributes(ctx, n),
+	}, Notification, NewInput(n, whole))
+	var started *serviceerror.WorkflowExecutionAlreadyStarted
+	if err == nil || errors.As(err, &started) {
+		return nil
+	}
+	return &notify.Error{Code: notify.CodeUnavailable, Detail: "start the workflow of notification " + n.ID, Err: err}
+}
+
+// summary says in one line what a notification is: "welcome@3 to 1 recipient
+// by email".
+func summary(n *notify.Notification) string {
+	what := "free-form content"
+	if n.Template != nil {
+		what = n.Template.String()
+	}
+	whom := fmt.Sprintf("%d recipients", len(n.To))
+	if len(n.To) == 1 {
+		whom = "1 recipient"
+	}
+	channels := make([]string, len(n.Channels))
+	for i, c := range n.Channels {
+		channels[i] = string(c)
+	}
+	return fmt.Sprintf("%s to %s by %s", what, whom, strings.Join(channels, " and "))
+}
+
+// searchAttributes are those of a notification that the server knows.
+func (s *Starter) searchAttributes(ctx context.Context, n *notify.Notification) temporal.SearchAttributes {
+	known := s.knownAttributes(ctx)
+	var updates []temporal.SearchAttributeUpdate
+	if n.Template != nil && known[TemplateAttribute.GetName()] {
+		updates = append(updates, TemplateAttribute.ValueSet(n.Template.Name))
+	}
+	if known[ChannelAttribute.GetName()] {
+		channels := make([]string, len(n.Channels))
+		for i, c := range n.Channels {
+			channels[i] = string(c)
+		}
+		updates = append(updates, ChannelAttribute.ValueSet(channels))
+	}
+	if len(n.Tags) > 0 && known[TagsAttribute.GetName()] {
+		updates = append(updates, TagsAttribute.ValueSet(n.Tags))
+	}
+	return temporal.NewSearchAttributes(updates...)
+}
+
+// attributesFresh is for how long the server's search attributes are believed
+// to be what they were.
+const attributesFresh = 5 * time.Minute
+
+// knownAttributes asks the server now and then which search attributes it has;
+// it has none where it cannot say.
+func (s *Starter) knownAttributes(ctx context.Context) map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.checkedAt) < attributesFresh {
+		return s.known
+	}
+	answer, err := s.client.OperatorService().ListSearchAttributes(ctx,
+		&operatorservice.ListSearchAttributesRequest{Namespace: s.namespace})
+	if err != nil {
+		var unavailable *serviceerror.Unavailable
+		if !errors.As(err, &unavailable) && ctx.Err() == nil {
+			s.checkedAt = time.Now() // it will not say: not every client may ask
+		}
+		return s.known
+	}
+	s.known, s.checkedAt = map[string]bool{}, time.Now()
+	for name := range answer.GetCustomAttributes() {
+		s.known[name] = true
+	}
+	return s.known
+}
