@@ -60,6 +60,9 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 			// Read after the claims: a claim without an outcome whose sender
 			// ended the delivery is then never taken for one in doubt.
 			ended, err := a.Store.Delivery(ctx, delivery.ID)
+			if err == nil && addDoubts(ended, last) {
+				err = a.Store.ReplaceDelivery(ctx, ended)
+			}
 			if notify.CodeOf(err) != notify.CodeNotFound {
 				return ended, err
 			}
@@ -85,6 +88,29 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		}
 		return a.act(ctx, delivery, first, claim)
 	}
+}
+
+// addDoubts adds to a delivery that has ended under one claim that the sender
+// with a later one may have sent it too and never came to say so. It says
+// whether there is such a doubt that was not known.
+func addDoubts(ended *notify.Delivery, last *notify.Claim) bool {
+	if last == nil || last.Number <= ended.Claim {
+		return false
+	}
+	doubts := last.Doubts - 1 // those after it count the claim it ended under
+	if last.InDoubt() {
+		doubts++
+	}
+	if doubts == 0 {
+		return false
+	}
+	ended.Claim = last.Number
+	if ended.State == notify.StateFailed {
+		ended.State, ended.Reason = notify.StateUnknown, ""
+	} else {
+		ended.Resent = true
+	}
+	return true
 }
 
 // claims reads a delivery's first and last claim, nil when there is none.
@@ -139,7 +165,10 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 	claim.Number = last.Number + 1
 	claim.ID = notify.ClaimID(d.ID, claim.Number)
 	claim.Address, claim.Name = first.Address, first.Name
-	claim.Resend = last.Resend
+	claim.Doubts = last.Doubts
+	if last.InDoubt() {
+		claim.Doubts++
+	}
 	attempt := notify.Attempt{At: last.At, Provider: last.Provider}
 	switch {
 	case last.Closed != "":
@@ -148,10 +177,8 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 		if over := last.Deadline.Add(clockSkew); now.Before(over) {
 			return nil, &laterError{after: over.Sub(now), cause: "an earlier attempt is in doubt until its deadline"}
 		}
-		claim.Resend = true
 		attempt.Error = "the sender stopped before it recorded an outcome"
 	default:
-		claim.Resend = claim.Resend || last.Outcome.Kind == notify.OutcomeUnknown
 		attempt.Error = last.Outcome.Error
 	}
 	claim.Attempts = appendAttempt(last.Attempts, attempt)
@@ -169,7 +196,7 @@ func appendAttempt(attempts []notify.Attempt, a notify.Attempt) []notify.Attempt
 
 // act does what a claim gives the right to do, and records it.
 func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *notify.Claim) (*notify.Delivery, error) {
-	d.Address, d.Attempts = claim.Address, claim.Attempts
+	d.Address, d.Attempts, d.Claim = claim.Address, claim.Attempts, claim.Number
 	if claim.Closed != "" {
 		d.State, d.Reason = closedState(claim), claim.Closed
 		if d.State == notify.StateUnknown {
@@ -192,11 +219,11 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 	d.Attempts = appendAttempt(d.Attempts, notify.Attempt{At: claim.At, Provider: claim.Provider, Error: outcome.Detail})
 	switch outcome.Kind {
 	case notify.OutcomeSent:
-		d.State, d.SentAt, d.ProviderID, d.Resent = notify.StateSent, &now, outcome.ProviderID, claim.Resend
+		d.State, d.SentAt, d.ProviderID, d.Resent = notify.StateSent, &now, outcome.ProviderID, claim.Doubts > 0
 		return a.end(ctx, d)
 	case notify.OutcomePermanent:
 		d.State, d.Reason = notify.StateFailed, outcome.Reason
-		if claim.Resend { // an earlier attempt may have gone out all the same
+		if claim.Doubts > 0 { // an earlier attempt may have gone out all the same
 			d.State, d.Reason = notify.StateUnknown, ""
 		}
 		return a.end(ctx, d)
@@ -217,7 +244,7 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 
 // closedState is the state of a delivery that a claim has closed.
 func closedState(c *notify.Claim) notify.State {
-	if c.Resend {
+	if c.Doubts > 0 {
 		return notify.StateUnknown
 	}
 	return notify.StateSkipped
@@ -290,15 +317,13 @@ func certainty(s notify.State) int {
 // join adds to a recorded end what another one knows, and says whether that
 // changed it.
 func join(recorded, other *notify.Delivery) bool {
-	resent := recorded.Resent || other.Resent
+	before := *recorded
 	if certainty(other.State) > certainty(recorded.State) {
 		*recorded = *other
-		recorded.Resent = resent
-		return true
 	}
-	changed := resent != recorded.Resent
-	recorded.Resent = resent
-	return changed
+	recorded.Resent = before.Resent || other.Resent
+	recorded.Claim = max(before.Claim, other.Claim)
+	return recorded.State != before.State || recorded.Resent != before.Resent || recorded.Claim != before.Claim
 }
 
 // persistTimeout bounds how long an activity tries to record what a provider

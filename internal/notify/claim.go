@@ -26,7 +26,7 @@ type Claim struct {
 	Address  string        `json:"address,omitempty"`
 	Name     string        `json:"name,omitempty"`
 	Content  *Bodies       `json:"content,omitempty"`  // as rendered; in claim 1 only
-	Resend   bool          `json:"resend"`             // an earlier attempt may have gone out
+	Doubts   int           `json:"doubts"`             // earlier attempts that may have gone out
 	Closed   Reason        `json:"closed,omitempty"`   // not a claim to send: it ends the delivery
 	Attempts []Attempt     `json:"attempts,omitempty"` // those before this one
 	Outcome  *ClaimOutcome `json:"outcome,omitempty"`
@@ -44,4 +44,10 @@ type ClaimOutcome struct {
 // ClaimID is the id of a delivery's claim with the given number.
 func ClaimID(deliveryID string, number int) string {
 	return fmt.Sprintf("%s#%d", deliveryID, number)
+}
+
+// InDoubt says whether this attempt may have gone out, as far as the claim
+// itself tells.
+func (c *Claim) InDoubt() bool {
+	return c.Closed == "" && (c.Outcome == nil || c.Outcome.Kind == OutcomeUnknown)
 }

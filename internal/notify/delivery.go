@@ -57,6 +57,10 @@ type Delivery struct {
 	ProviderID     string     `json:"provider_id,omitempty"`
 	CreatedAt      time.Time  `json:"created_at"`
 	SentAt         *time.Time `json:"sent_at,omitempty"`
+
+	// Claim is the number of the claim under which this end was recorded; 0
+	// for one that ended without.
+	Claim int `json:"-" bson:"claim"`
 }
 
 // An Attempt is one try to make a delivery. Provider is who answered: a

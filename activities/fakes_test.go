@@ -1,0 +1,255 @@
+package activities
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// The protocol of claims is tested over a ledger in memory, whose every
+// operation can be held up or made to fail; the end-to-end tests run it over
+// MongoDB.
+type memory struct {
+	mu            sync.Mutex
+	claims        map[string]notify.Claim
+	deliveries    map[string]notify.Delivery
+	notifications map[string]notify.Record
+	before        func(ctx context.Context, operation string) error // may be nil
+}
+
+func newMemory() *memory {
+	return &memory{
+		claims:        map[string]notify.Claim{},
+		deliveries:    map[string]notify.Delivery{},
+		notifications: map[string]notify.Record{},
+	}
+}
+
+var (
+	errTaken   = &notify.Error{Code: notify.CodeConflict}
+	errMissing = &notify.Error{Code: notify.CodeNotFound}
+)
+
+func (m *memory) enter(ctx context.Context, operation string) (leave func(), err error) {
+	if m.before != nil {
+		if err := m.before(ctx, operation); err != nil {
+			return nil, err
+		}
+	}
+	m.mu.Lock()
+	return m.mu.Unlock, nil
+}
+
+func insert[T any](ctx context.Context, m *memory, operation string, into map[string]T, id string, document T) error {
+	leave, err := m.enter(ctx, operation)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if _, there := into[id]; there {
+		return errTaken
+	}
+	into[id] = document
+	return nil
+}
+
+func find[T any](ctx context.Context, m *memory, operation string, in map[string]T, id string) (*T, error) {
+	leave, err := m.enter(ctx, operation)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	document, there := in[id]
+	if !there {
+		return nil, errMissing
+	}
+	return &document, nil
+}
+
+func (m *memory) InsertClaim(ctx context.Context, c *notify.Claim) error {
+	return insert(ctx, m, "insert claim", m.claims, c.ID, *c)
+}
+
+func (m *memory) Claim(ctx context.Context, id string) (*notify.Claim, error) {
+	return find(ctx, m, "find claim", m.claims, id)
+}
+
+func (m *memory) RecordOutcome(ctx context.Context, id string, o notify.ClaimOutcome) error {
+	leave, err := m.enter(ctx, "record outcome")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	claim := m.claims[id]
+	claim.Outcome = &o
+	m.claims[id] = claim
+	return nil
+}
+
+func (m *memory) InsertDelivery(ctx context.Context, d *notify.Delivery) error {
+	return insert(ctx, m, "insert delivery", m.deliveries, d.ID, *d)
+}
+
+func (m *memory) Delivery(ctx context.Context, id string) (*notify.Delivery, error) {
+	return find(ctx, m, "find delivery", m.deliveries, id)
+}
+
+func (m *memory) ReplaceDelivery(ctx context.Context, d *notify.Delivery) error {
+	leave, err := m.enter(ctx, "replace delivery")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	m.deliveries[d.ID] = *d
+	return nil
+}
+
+func (m *memory) Template(context.Context, notify.TemplateRef) (*notify.Template, error) {
+	return &notify.Template{Name: "welcome", Version: 3, Channels: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}}, nil
+}
+
+func (m *memory) Notification(ctx context.Context, id string) (*notify.Record, error) {
+	return find(ctx, m, "find notification", m.notifications, id)
+}
+
+func (m *memory) InsertNotification(ctx context.Context, r *notify.Record) error {
+	return insert(ctx, m, "insert notification", m.notifications, r.ID, *r)
+}
+
+func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progress) error {
+	leave, err := m.enter(ctx, "update progress")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	record, there := m.notifications[id]
+	if !there {
+		return errMissing
+	}
+	record.Progress = p
+	m.notifications[id] = record
+	return nil
+}
+
+// directory knows the users it holds.
+type directory map[string]notify.User
+
+func (d directory) Lookup(_ context.Context, id string) (notify.User, error) {
+	user, there := d[id]
+	if !there {
+		return notify.User{}, &notify.Error{Code: notify.CodeUserNotFound}
+	}
+	return user, nil
+}
+
+// renderer renders the time it was called at, so that content rendered twice
+// is told apart; data "bad" cannot be rendered.
+type renderer struct{ calls int }
+
+func (r *renderer) Email(_ context.Context, _ string, source notify.Email, data notify.Object, _ notify.User) (notify.Email, error) {
+	if data == "bad" {
+		return notify.Email{}, &notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{
+			{Location: "email.subject", Message: `line 1: undefined variable "film"`},
+		}}
+	}
+	r.calls++
+	source.Text = "rendering " + strconv.Itoa(r.calls)
+	return source, nil
+}
+
+// provider answers as its function says and keeps what it was given.
+type provider struct {
+	mu     sync.Mutex
+	answer func(ctx context.Context, m notify.Message) notify.Outcome
+	sent   []notify.Message
+}
+
+func (p *provider) Name() string { return "smtp" }
+
+func (p *provider) Send(ctx context.Context, m notify.Message) notify.Outcome {
+	outcome := notify.Outcome{Kind: notify.OutcomeSent}
+	if p.answer != nil {
+		outcome = p.answer(ctx, m)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if outcome.Kind == notify.OutcomeSent || outcome.Kind == notify.OutcomeUnknown {
+		p.sent = append(p.sent, m)
+	}
+	return outcome
+}
+
+// clock is moved by hand.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// world is everything an activity touches.
+type world struct {
+	*Activities
+	ledger   *memory
+	provider *provider
+	renderer *renderer
+	clock    *clock
+	tokens   int
+}
+
+func newWorld() *world {
+	w := &world{
+		ledger:   newMemory(),
+		provider: &provider{},
+		renderer: &renderer{},
+		clock:    &clock{now: time.Now().UTC().Truncate(time.Millisecond)},
+	}
+	w.Activities = &Activities{
+		Store:       w.ledger,
+		Directory:   directory{"ann": {ID: "ann", Email: "ann@example.com", Name: "Ann"}, "noaddress": {ID: "noaddress"}},
+		Renderer:    w.renderer,
+		Email:       w.provider,
+		Log:         slog.New(slog.DiscardHandler),
+		Now:         w.clock.Now,
+		NewToken:    func() string { w.tokens++; return strconv.Itoa(w.tokens) },
+		Patience:    DefaultPatience,
+		Concurrency: 4,
+	}
+	return w
+}
+
+// notification is to one recipient.
+func (w *world) notification(to notify.Recipient) *notify.Notification {
+	now := w.clock.Now()
+	return &notify.Notification{
+		ID:        "0193a5b0-0000-7000-8000-000000000001",
+		Template:  &notify.TemplateRef{Name: "welcome", Version: 3},
+		To:        []notify.Recipient{to},
+		Channels:  []notify.Channel{notify.ChannelEmail},
+		CreatedAt: now,
+		ExpiresAt: now.Add(notify.DefaultExpiry),
+	}
+}
+
+// attempt delivers to the notification's only recipient.
+func (w *world) attempt(ctx context.Context, n *notify.Notification, again bool) (*notify.Delivery, error) {
+	j, err := w.job(ctx, Page{ID: n.ID, Notification: n}, again)
+	if err != nil {
+		return nil, err
+	}
+	return w.deliver(ctx, j, n.To[0], n.Channels[0])
+}

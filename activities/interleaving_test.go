@@ -1,0 +1,176 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// TestClaimsOverAllInterleavings runs the real protocol with two senders of
+// one delivery in every order in which their operations on the ledger and the
+// provider can interleave, each of them dying before or after any operation,
+// the first claim's deadline passing at any moment (also while its holder
+// lives, as one that was stopped does), and the provider answering in every
+// way. A last sender then takes the delivery to its end.
+func TestClaimsOverAllInterleavings(t *testing.T) {
+	t.Parallel()
+	runs := 0
+	for _, answers := range [][]notify.OutcomeKind{
+		{notify.OutcomeSent, notify.OutcomeSent, notify.OutcomeSent},
+		{notify.OutcomeTransient, notify.OutcomeSent, notify.OutcomeSent},
+		{notify.OutcomeUnknown, notify.OutcomeSent, notify.OutcomeSent},
+		{notify.OutcomePermanent, notify.OutcomeSent, notify.OutcomeSent},
+		{notify.OutcomeSent, notify.OutcomePermanent, notify.OutcomePermanent},
+		{notify.OutcomeUnknown, notify.OutcomeTransient, notify.OutcomeSent},
+	} {
+		explore(func(choose func(n int) int) {
+			runs++
+			play(t, answers, choose)
+		})
+	}
+	t.Logf("%d interleavings", runs)
+	require.Greater(t, runs, 10_000)
+}
+
+// explore calls run once for every sequence of choices that it makes.
+func explore(run func(choose func(n int) int)) {
+	var taken, width []int
+	for {
+		step := 0
+		run(func(n int) int {
+			if step == len(taken) {
+				taken, width = append(taken, 0), append(width, n)
+			}
+			step++
+			return taken[step-1]
+		})
+		last := len(taken) - 1
+		for last >= 0 && taken[last]+1 == width[last] {
+			last--
+		}
+		if last < 0 {
+			return
+		}
+		taken, width = append(taken[:last:last], taken[last]+1), width[:last+1]
+	}
+}
+
+// A sender is one process that tries to deliver. It does one operation at a
+// time, when it is told to.
+type sender struct {
+	proceed chan bool // false: die instead
+	waiting chan bool // true: it wants to do an operation; false: it has ended
+}
+
+type senderKey struct{}
+
+// step waits until the sender in ctx, if there is one, may do an operation, or
+// ends it.
+func step(ctx context.Context) {
+	s, _ := ctx.Value(senderKey{}).(*sender)
+	if s == nil {
+		return
+	}
+	s.waiting <- true
+	if !<-s.proceed {
+		runtime.Goexit()
+	}
+}
+
+// play runs one interleaving and checks what it left.
+func play(t *testing.T, answers []notify.OutcomeKind, choose func(n int) int) {
+	t.Helper()
+	w := newWorld()
+	n := w.notification(notify.Recipient{Email: "ann@example.com"})
+	var trace []string
+	accepted := 0
+	calls := 0
+	w.provider.answer = func(ctx context.Context, _ notify.Message) notify.Outcome {
+		step(ctx)
+		kind := answers[min(calls, len(answers)-1)]
+		calls++
+		switch kind {
+		case notify.OutcomeSent, notify.OutcomeUnknown:
+			accepted++ // in the worst case
+		case notify.OutcomeTransient, notify.OutcomePermanent:
+		}
+		return notify.Outcome{Kind: kind, Reason: notify.ReasonRejected, Detail: string(kind)}
+	}
+	w.ledger.before = func(ctx context.Context, _ string) error { step(ctx); return nil }
+
+	senders := make([]*sender, 2)
+	for i := range senders {
+		s := &sender{proceed: make(chan bool), waiting: make(chan bool)}
+		senders[i] = s
+		ctx := context.WithValue(t.Context(), senderKey{}, s)
+		go func() {
+			defer func() { s.waiting <- false }()
+			_, _ = w.attempt(ctx, n, i > 0) // what it came to is in the ledger
+		}()
+	}
+	alive := []int{}
+	for i, s := range senders {
+		if <-s.waiting {
+			alive = append(alive, i)
+		}
+	}
+	late, died := false, false
+	for len(alive) > 0 {
+		// Each live sender may go on; one in a run may die; the deadline may pass once.
+		options := len(alive)
+		if !died {
+			options += len(alive)
+		}
+		if !late {
+			options++
+		}
+		choice := choose(options)
+		if !late && choice == options-1 {
+			late = true
+			w.clock.advance(w.Patience + clockSkew)
+			trace = append(trace, "deadline")
+			continue
+		}
+		dies := choice >= len(alive)
+		at := choice % len(alive)
+		s := senders[alive[at]]
+		trace = append(trace, fmt.Sprintf("%d dies=%v", alive[at], dies))
+		s.proceed <- !dies
+		died = died || dies
+		if !<-s.waiting {
+			alive = append(alive[:at:at], alive[at+1:]...)
+		}
+	}
+
+	// A successor takes it from here, however often it has to wait.
+	var d *notify.Delivery
+	var err error
+	for range 6 {
+		if d, err = w.attempt(t.Context(), n, true); err == nil {
+			break
+		}
+		w.clock.advance(w.Patience + clockSkew)
+	}
+	require.NoError(t, err, "%v", trace)
+	recorded := w.ledger.deliveries[d.ID]
+	switch recorded.State {
+	case notify.StateSent:
+		require.Positive(t, accepted, "%v: recorded as sent, and nobody took it", trace)
+	case notify.StateFailed:
+		require.Zero(t, accepted, "%v: recorded as failed, and it may have gone out", trace)
+	case notify.StateUnknown:
+	default:
+		t.Fatalf("%v: ended as %s", trace, recorded.State)
+	}
+	if accepted > 1 {
+		require.True(t, recorded.Resent || recorded.State == notify.StateUnknown, "%v: went out %d times, unmarked", trace, accepted)
+	}
+	if !late && !died && answers[0] == notify.OutcomeSent {
+		require.Equal(t, 1, accepted, "%v: nobody died or was late", trace)
+	}
+}
