@@ -44,3 +44,35 @@ dev-clean: ## Throw away the data of dev and engines (.belfry/)
 test: bin/belfry bin/stack $(temporal) ## Run every test, against real servers
 	bin/stack exec -- go test -race -shuffle=on -timeout 10m ./...
 	cd dev && go test -race -shuffle=on -timeout 10m ./...
+
+.PHONY: lint
+lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, vet, lint, workflow determinism, known vulnerabilities
+	@unformatted="$$(git ls-files '*.go' | xargs gofmt -l)"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
+	@for module in $(modules); do (cd $$module && echo "lint $$module" && go vet ./... && $(CURDIR)/.tools/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+	.tools/workflowcheck ./workflows
+	@if .tools/govulncheck -version >/dev/null 2>&1; then .tools/govulncheck ./...; else echo "govulncheck left out: its database cannot be reached from here"; fi
+
+.tools/golangci-lint: tools/lint/go.mod
+	@echo "building golangci-lint (about 2 minutes, once)"
+	@cd tools/lint && go build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.tools/workflowcheck: tools/lint/go.mod
+	@cd tools/lint && go build -o ../../$@ go.temporal.io/sdk/contrib/tools/workflowcheck
+
+.tools/govulncheck: tools/lint/go.mod
+	@cd tools/lint && go build -o ../../$@ golang.org/x/vuln/cmd/govulncheck
+
+.PHONY: proto
+proto: .tools/buf .tools/protoc-gen-go .tools/protoc-gen-go-grpc ## Generate Go from the idp's proto
+	.tools/buf lint
+	.tools/buf generate
+
+.tools/buf: tools/proto/go.mod
+	@echo "building buf (some minutes, once)"
+	@cd tools/proto && go build -o ../../$@ github.com/bufbuild/buf/cmd/buf
+
+.tools/protoc-gen-go: tools/proto/go.mod
+	@cd tools/proto && go build -o ../../$@ google.golang.org/protobuf/cmd/protoc-gen-go
+
+.tools/protoc-gen-go-grpc: tools/proto/go.mod
+	@cd tools/proto && go build -o ../../$@ google.golang.org/grpc/cmd/protoc-gen-go-grpc

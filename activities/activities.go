@@ -28,11 +28,10 @@ type Directory interface {
 	Lookup(ctx context.Context, userID string) (notify.User, error)
 }
 
-// A Renderer turns templates into content. The key names the source for a
-// cache; it is empty for content that has no name. What the source or the data
-// is to blame for is notify.CodeInvalid.
+// A Renderer turns templates into content. What the source or the data is to
+// blame for is notify.CodeInvalid.
 type Renderer interface {
-	Email(ctx context.Context, key string, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+	Email(ctx context.Context, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
 }
 
 // A Provider carries messages of one channel. It has stopped by ctx's
@@ -70,9 +69,11 @@ type Finish struct {
 	Progress     notify.Progress      `json:"progress"`
 }
 
-// Finish records how a notification ended. Where the API's insert of a small
-// notification was lost, it inserts it.
-func (a *Activities) Finish(ctx context.Context, f Finish) error {
+// Finish records how and when a notification ended, and answers with that.
+// Where the API's insert of a small notification was lost, it inserts it.
+func (a *Activities) Finish(ctx context.Context, f Finish) (notify.Progress, error) {
+	now := a.Now()
+	f.Progress.FinishedAt = &now
 	err := a.Store.UpdateProgress(ctx, f.ID, f.Progress)
 	if notify.CodeOf(err) == notify.CodeNotFound && f.Notification != nil {
 		err = a.Store.InsertNotification(ctx, &notify.Record{Notification: *f.Notification, Progress: f.Progress})
@@ -80,5 +81,5 @@ func (a *Activities) Finish(ctx context.Context, f Finish) error {
 			err = a.Store.UpdateProgress(ctx, f.ID, f.Progress)
 		}
 	}
-	return retryable(err)
+	return f.Progress, retryable(err)
 }

@@ -233,11 +233,15 @@ func TestFinishRepairsWhatTheAPILost(t *testing.T) {
 	n := w.notification(notify.Recipient{UserID: "ann"})
 	progress := notify.Progress{Status: notify.StatusDone, Counts: notify.Counts{Total: 1, Sent: 1}}
 
-	require.NoError(t, w.Finish(t.Context(), Finish{ID: n.ID, Notification: n, Progress: progress}))
-	require.Equal(t, progress, w.ledger.notifications[n.ID].Progress)
-	require.NoError(t, w.Finish(t.Context(), Finish{ID: n.ID, Notification: n, Progress: progress}), "again")
+	recorded, err := w.Finish(t.Context(), Finish{ID: n.ID, Notification: n, Progress: progress})
+	require.NoError(t, err)
+	require.Equal(t, progress.Counts, recorded.Counts)
+	require.NotNil(t, recorded.FinishedAt)
+	require.Equal(t, recorded, w.ledger.notifications[n.ID].Progress)
+	_, err = w.Finish(t.Context(), Finish{ID: n.ID, Notification: n, Progress: progress})
+	require.NoError(t, err, "again")
 
-	err := w.Finish(t.Context(), Finish{ID: "another", Progress: progress})
+	_, err = w.Finish(t.Context(), Finish{ID: "another", Progress: progress})
 	require.Error(t, err, "by reference, and not there")
 }
 

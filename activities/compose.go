@@ -21,7 +21,7 @@ func (a *Activities) compose(ctx context.Context, j job, to notify.Recipient, cl
 	if user.Email == "" {
 		return a.ended(notify.ReasonNoAddress, "idp", "the idp knows no mail address of the user")
 	}
-	email, err := a.Renderer.Email(ctx, j.key, *j.source.Email, j.notification.Data, user)
+	email, err := a.Renderer.Email(ctx, *j.source.Email, j.notification.Data, user)
 	var invalid *notify.Error
 	if errors.As(err, &invalid) && invalid.Code == notify.CodeInvalid {
 		return a.ended(notify.ReasonBadContent, "template", describe(invalid))

@@ -131,8 +131,7 @@ func (a *Activities) deliverPage(ctx context.Context, page Page, again bool) (Pa
 type job struct {
 	notification *notify.Notification
 	source       notify.Bodies
-	key          string // of the source, for the renderer's cache
-	again        bool   // there may be claims already
+	again        bool // there may be claims already
 }
 
 func (a *Activities) job(ctx context.Context, page Page, again bool) (job, error) {
@@ -152,7 +151,7 @@ func (a *Activities) job(ctx context.Context, page Page, again bool) (job, error
 	if err != nil {
 		return job{}, err
 	}
-	j.source, j.key = template.Channels, template.Ref().String()
+	j.source = template.Channels
 	return j, nil
 }
 

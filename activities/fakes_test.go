@@ -150,7 +150,7 @@ func (d directory) Lookup(_ context.Context, id string) (notify.User, error) {
 // is told apart; data "bad" cannot be rendered.
 type renderer struct{ calls int }
 
-func (r *renderer) Email(_ context.Context, _ string, source notify.Email, data notify.Object, _ notify.User) (notify.Email, error) {
+func (r *renderer) Email(_ context.Context, source notify.Email, data notify.Object, _ notify.User) (notify.Email, error) {
 	if data == "bad" {
 		return notify.Email{}, &notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{
 			{Location: "email.subject", Message: `line 1: undefined variable "film"`},

@@ -8,8 +8,8 @@ import (
 	"github.com/belfry-notify/belfry/internal/store"
 )
 
-// page is the part of a listing that a caller asks for.
-type page struct {
+// Page is the part of a listing that a caller asks for.
+type Page struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many items at most"`
 	Cursor string `query:"cursor" maxLength:"512" doc:"The next_cursor of the page before"`
 }
@@ -61,7 +61,7 @@ func decodeCursor(cursor string, position any) error {
 
 // after is the position that a page of a newest-first listing begins after,
 // nil for the first one.
-func (p page) after() (*store.Position, error) {
+func (p Page) after() (*store.Position, error) {
 	if p.Cursor == "" {
 		return nil, nil
 	}
@@ -73,7 +73,7 @@ func (p page) after() (*store.Position, error) {
 }
 
 // afterKey is the same for a listing in the order of a key.
-func (p page) afterKey() (string, error) {
+func (p Page) afterKey() (string, error) {
 	if p.Cursor == "" {
 		return "", nil
 	}

@@ -35,7 +35,7 @@ func (s *Server) deliveryRoutes(api huma.API) {
 	huma.Register(api, route(http.MethodGet, "/v1/users/{user_id}/notifications", "list-user-notifications", "List what a user was told, newest first", http.StatusOK),
 		func(ctx context.Context, in *struct {
 			UserID string `path:"user_id" maxLength:"256"`
-			page
+			Page
 		}) (*listingOutput[deliveryView], error) {
 			after, err := in.after()
 			if err != nil {
@@ -114,8 +114,8 @@ func underWay(last *notify.Claim) notify.Delivery {
 // listDeliveries lists the deliveries of a notification in the order of their
 // ids. Of one that still runs, those without an end are queued.
 func (s *Server) listDeliveries(ctx context.Context, in *struct {
-	notificationID
-	page
+	NotificationID
+	Page
 	State notify.State `query:"state" enum:"queued,sent,delivered,failed,skipped,unknown"`
 },
 ) (*listingOutput[notify.Delivery], error) {

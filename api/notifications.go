@@ -52,20 +52,20 @@ type notificationView struct {
 
 type notificationOutput struct{ Body notificationView }
 
-type notificationID struct {
+type NotificationID struct {
 	ID string `path:"id" format:"uuid"`
 }
 
 type notificationsInput struct {
-	page
+	Page
 	Status   notify.Status `query:"status" enum:"scheduled,sending,paused,done,cancelled,expired,failed"`
 	Template string        `query:"template" maxLength:"64" doc:"A template's name"`
 	Tag      string        `query:"tag" maxLength:"64"`
-	period
+	Period
 }
 
-// period selects what was created in a stretch of time.
-type period struct {
+// Period selects what was created in a stretch of time.
+type Period struct {
 	From time.Time `query:"from" doc:"Created at or after"`
 	To   time.Time `query:"to" doc:"Created before"`
 }
@@ -82,7 +82,7 @@ func (s *Server) notificationRoutes(api huma.API) {
 			return out, nil
 		})
 	huma.Register(api, route(http.MethodGet, "/v1/notifications/{id}", "get-notification", "See how a notification stands", http.StatusOK, http.StatusNotFound),
-		func(ctx context.Context, in *notificationID) (*notificationOutput, error) {
+		func(ctx context.Context, in *NotificationID) (*notificationOutput, error) {
 			record, err := s.Store.Notification(ctx, in.ID)
 			if err != nil {
 				return nil, s.fail(err)
@@ -101,7 +101,7 @@ func (s *Server) notificationRoutes(api huma.API) {
 			}
 			records, err := s.Store.Notifications(ctx, store.NotificationQuery{
 				Status: in.Status, Template: in.Template, Tag: in.Tag,
-				From: in.From, To: in.period.To, After: after, Limit: in.Limit + 1,
+				From: in.From, To: in.Period.To, After: after, Limit: in.Limit + 1,
 			})
 			if err != nil {
 				return nil, s.fail(err)

@@ -39,7 +39,7 @@ const (
 // Templates checks and renders templates.
 type Templates interface {
 	Check(prefix string, bodies notify.Bodies) []notify.FieldError
-	Email(ctx context.Context, key string, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+	Email(ctx context.Context, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
 }
 
 // A Starter starts the workflow of a notification, once for each id: if there
@@ -138,7 +138,7 @@ func (s *Server) Handler() http.Handler {
 			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)},
 		},
 		OpenAPIPath:                  "/openapi",
-		Formats:                      map[string]huma.Format{"application/json": strictJSON()},
+		Formats:                      map[string]huma.Format{"application/json": strictJSON(), "json": strictJSON()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 	})

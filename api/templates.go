@@ -20,18 +20,18 @@ const namePattern = `^[a-z0-9][a-z0-9._-]{0,63}$`
 
 var nameRegexp = regexp.MustCompile(namePattern)
 
-type templateName struct {
+type TemplateName struct {
 	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" example:"welcome"`
 }
 
-// templateBody is what a template and its next versions are made of.
-type templateBody struct {
+// TemplateBody is what a template and its next versions are made of.
+type TemplateBody struct {
 	Description string        `json:"description,omitempty" maxLength:"1000"`
 	Channels    notify.Bodies `json:"channels"`
 }
 
 // Resolve checks the Liquid of every part.
-func (b *templateBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
+func (b *TemplateBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
 	return checkBodies(ctx, prefix.With("channels"), b.Channels)
 }
 
@@ -60,7 +60,7 @@ func fieldError(location, message string, value any) error {
 }
 
 var (
-	_ huma.ResolverWithPath = (*templateBody)(nil)
+	_ huma.ResolverWithPath = (*TemplateBody)(nil)
 	_ huma.ResolverWithPath = (*notificationRequest)(nil)
 )
 
@@ -69,12 +69,12 @@ type templateOutput struct{ Body *notify.Template }
 type createTemplateInput struct {
 	Body struct {
 		Name string `json:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" example:"welcome"`
-		templateBody
+		TemplateBody
 	}
 }
 
 type previewInput struct {
-	templateName
+	TemplateName
 	Body struct {
 		Data      object            `json:"data,omitempty"`
 		Recipient *previewRecipient `json:"recipient,omitempty"`
@@ -99,14 +99,14 @@ type preview struct {
 func (s *Server) templateRoutes(api huma.API) {
 	huma.Register(api, route(http.MethodPost, "/v1/templates", "create-template", "Create a template", http.StatusCreated, http.StatusConflict),
 		func(ctx context.Context, in *createTemplateInput) (*templateOutput, error) {
-			t := s.template(in.Body.Name, in.Body.templateBody)
+			t := s.template(in.Body.Name, in.Body.TemplateBody)
 			if err := s.Store.CreateTemplate(ctx, t); err != nil {
 				return nil, s.fail(err)
 			}
 			return &templateOutput{Body: t}, nil
 		})
 	huma.Register(api, route(http.MethodGet, "/v1/templates", "list-templates", "List templates, each in its newest version", http.StatusOK),
-		func(ctx context.Context, in *struct{ page }) (*listingOutput[notify.Template], error) {
+		func(ctx context.Context, in *struct{ Page }) (*listingOutput[notify.Template], error) {
 			after, err := in.afterKey()
 			if err != nil {
 				return nil, s.fail(err)
@@ -119,7 +119,7 @@ func (s *Server) templateRoutes(api huma.API) {
 		})
 	huma.Register(api, route(http.MethodGet, "/v1/templates/{name}", "get-template", "Read a template", http.StatusOK, http.StatusNotFound),
 		func(ctx context.Context, in *struct {
-			templateName
+			TemplateName
 			Version int `query:"version" minimum:"1" doc:"The newest one by default"`
 		}) (*templateOutput, error) {
 			t, err := s.Store.VisibleTemplate(ctx, in.Name, in.Version)
@@ -130,8 +130,8 @@ func (s *Server) templateRoutes(api huma.API) {
 		})
 	huma.Register(api, route(http.MethodPut, "/v1/templates/{name}", "update-template", "Add a version to a template", http.StatusOK, http.StatusNotFound),
 		func(ctx context.Context, in *struct {
-			templateName
-			Body templateBody
+			TemplateName
+			Body TemplateBody
 		}) (*templateOutput, error) {
 			t := s.template(in.Name, in.Body)
 			if err := s.Store.UpdateTemplate(ctx, t); err != nil {
@@ -140,7 +140,7 @@ func (s *Server) templateRoutes(api huma.API) {
 			return &templateOutput{Body: t}, nil
 		})
 	huma.Register(api, route(http.MethodDelete, "/v1/templates/{name}", "delete-template", "Hide a template", http.StatusNoContent, http.StatusNotFound),
-		func(ctx context.Context, in *templateName) (*struct{}, error) {
+		func(ctx context.Context, in *TemplateName) (*struct{}, error) {
 			if err := s.Store.DeleteTemplate(ctx, in.Name, s.now()); err != nil {
 				return nil, s.fail(err)
 			}
@@ -150,7 +150,7 @@ func (s *Server) templateRoutes(api huma.API) {
 		s.preview)
 }
 
-func (s *Server) template(name string, body templateBody) *notify.Template {
+func (s *Server) template(name string, body TemplateBody) *notify.Template {
 	return &notify.Template{Name: name, Description: body.Description, CreatedAt: s.now(), Channels: body.Channels}
 }
 
@@ -168,7 +168,7 @@ func (s *Server) preview(ctx context.Context, in *previewInput) (*struct{ Body p
 	if r := in.Body.Recipient; r != nil {
 		to = notify.User{ID: r.ID, Email: r.Email, Name: r.Name, Locale: r.Locale, TimeZone: r.TimeZone}
 	}
-	content, err := s.Templates.Email(ctx, t.Ref().String(), *t.Channels.Email, in.Body.Data.Object, to)
+	content, err := s.Templates.Email(ctx, *t.Channels.Email, in.Body.Data.Object, to)
 	if err != nil {
 		return nil, s.fail(err)
 	}

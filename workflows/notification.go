@@ -28,8 +28,7 @@ func Notification(ctx workflow.Context, in Input) (notify.Progress, error) {
 	if err != nil {
 		return notify.Progress{}, err
 	}
-	progress := conclude(result, workflow.Now(ctx))
-	return progress, n.finish(ctx, progress)
+	return n.finish(ctx, conclude(result))
 }
 
 // notification is one run of the workflow.
@@ -103,28 +102,29 @@ func (n notification) deliverOptions(page int) workflow.ActivityOptions {
 
 // finish records how the notification ended: at once here, or else as often
 // as it takes.
-func (n notification) finish(ctx workflow.Context, progress notify.Progress) error {
+func (n notification) finish(ctx workflow.Context, progress notify.Progress) (notify.Progress, error) {
 	end := activities.Finish{ID: n.ID, Notification: n.Notification, Progress: progress}
 	local := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: 5 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
 		Summary:             "record the end",
 	})
-	if err := workflow.ExecuteLocalActivity(local, a.Finish, end).Get(ctx, nil); err == nil {
-		return nil
+	var recorded notify.Progress
+	if err := workflow.ExecuteLocalActivity(local, a.Finish, end).Get(ctx, &recorded); err == nil {
+		return recorded, nil
 	}
 	durable := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: time.Minute},
 		Summary:             "record the end",
 	})
-	return workflow.ExecuteActivity(durable, a.Finish, end).Get(ctx, nil)
+	err := workflow.ExecuteActivity(durable, a.Finish, end).Get(ctx, &recorded)
+	return recorded, err
 }
 
 // conclude is how a notification ended whose deliveries ended so.
-func conclude(result activities.PageResult, now time.Time) notify.Progress {
-	at := now.UTC().Truncate(time.Millisecond)
-	progress := notify.Progress{Status: notify.StatusDone, Counts: result.Counts, FinishedAt: &at}
+func conclude(result activities.PageResult) notify.Progress {
+	progress := notify.Progress{Status: notify.StatusDone, Counts: result.Counts}
 	if result.Counts.Sent+result.Counts.Delivered+result.Counts.Unknown == 0 {
 		progress.Status = notify.StatusFailed
 		if result.Expired > 0 {

@@ -1,0 +1,147 @@
+package ferret_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/belfry-notify/belfry/dev/ferret"
+)
+
+func TestFindByIDUsesTheIndex(t *testing.T) {
+	dir := t.TempDir()
+	db := connect(t, start(t, dir))
+	for _, name := range []string{"deliveries", "Claims-2"} {
+		_, err := db.Collection(name).InsertOne(t.Context(), bson.D{{Key: "_id", Value: "a"}})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			plan := queryPlan(t, dir, name)
+			return strings.Contains(plan, "USING INDEX") && strings.HasSuffix(plan, "_belfry_id (<expr>=?)")
+		}, 10*time.Second, 10*time.Millisecond, "the find goes on scanning")
+	}
+}
+
+// queryPlan is what SQLite would do for FerretDB's find by _id.
+func queryPlan(t *testing.T, dir, collection string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "belfry.sqlite")+"?_pragma=busy_timeout(10000)")
+	require.NoError(t, err)
+	defer db.Close()
+	var table, plan string
+	row := db.QueryRow(`SELECT table_name FROM _ferretdb_collections WHERE name = ?`, collection)
+	require.NoError(t, row.Scan(&table))
+	var n int
+	query := fmt.Sprintf(`EXPLAIN QUERY PLAN SELECT _ferretdb_sjson FROM %q WHERE _ferretdb_sjson->'$._id' = ?`, table)
+	require.NoError(t, db.QueryRow(query, `"a"`).Scan(&n, &n, &n, &plan))
+	return plan
+}
+
+func TestDataSurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	server := start(t, dir)
+	_, err := connect(t, server).Collection("c").InsertOne(t.Context(), bson.D{{Key: "_id", Value: "a"}, {Key: "n", Value: 7}})
+	require.NoError(t, err)
+	stop(t, server)
+
+	var found struct{ N int }
+	db := connect(t, start(t, dir))
+	require.NoError(t, db.Collection("c").FindOne(t.Context(), bson.D{{Key: "_id", Value: "a"}}).Decode(&found))
+	require.Equal(t, 7, found.N)
+}
+
+func TestOneOfManyInsertsWins(t *testing.T) {
+	collection := connect(t, start(t, t.TempDir())).Collection("claims")
+	const inserters, claims = 20, 20
+	for claim := range claims {
+		var wins, duplicates atomic.Int32
+		var group sync.WaitGroup
+		for inserter := range inserters {
+			group.Go(func() {
+				_, err := collection.InsertOne(t.Context(), bson.D{
+					{Key: "_id", Value: fmt.Sprintf("delivery#%d", claim)}, {Key: "token", Value: inserter},
+				})
+				switch {
+				case err == nil:
+					wins.Add(1)
+				case mongo.IsDuplicateKeyError(err):
+					duplicates.Add(1)
+				default:
+					t.Errorf("insert: %v", err)
+				}
+			})
+		}
+		group.Wait()
+		require.EqualValues(t, 1, wins.Load())
+		require.EqualValues(t, inserters-1, duplicates.Load())
+	}
+}
+
+func TestWhatAKillLeavesIsRepaired(t *testing.T) {
+	dir := t.TempDir()
+	server := start(t, dir)
+	_, err := connect(t, server).Collection("kept").InsertOne(t.Context(), bson.D{{Key: "_id", Value: "a"}})
+	require.NoError(t, err)
+	stop(t, server)
+	change(t, filepath.Join(dir, "belfry.sqlite"),
+		`CREATE TABLE "unknown_01234567" (_ferretdb_sjson TEXT)`,
+		`CREATE TABLE "begun_01234567" (_ferretdb_sjson TEXT)`,
+		`INSERT INTO _ferretdb_collections VALUES ('begun', 'begun_01234567', '{}')`)
+	change(t, filepath.Join(dir, "empty.sqlite"), `PRAGMA journal_mode = wal`)
+
+	db := connect(t, start(t, dir))
+	names, err := db.ListCollectionNames(t.Context(), bson.D{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"kept"}, names)
+	for _, name := range []string{"kept", "unknown", "begun"} {
+		_, err = db.Collection(name).InsertOne(t.Context(), bson.D{{Key: "_id", Value: "b"}})
+		require.NoError(t, err)
+	}
+	_, err = db.Client().Database("empty").Collection("c").InsertOne(t.Context(), bson.D{{Key: "_id", Value: "b"}})
+	require.NoError(t, err)
+}
+
+func change(t *testing.T, file string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file)
+	require.NoError(t, err)
+	defer db.Close()
+	for _, statement := range statements {
+		_, err := db.Exec(statement)
+		require.NoError(t, err)
+	}
+}
+
+func start(t testing.TB, dir string) *ferret.Server {
+	t.Helper()
+	server, err := ferret.Start(ferret.Config{Dir: dir, Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { stop(t, server) })
+	return server
+}
+
+func stop(t testing.TB, server *ferret.Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, server.Stop(ctx))
+}
+
+func connect(t testing.TB, server *ferret.Server) *mongo.Database {
+	t.Helper()
+	client, err := mongo.Connect(options.Client().ApplyURI(server.URI("belfry")))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+	return client.Database("belfry")
+}

@@ -1,0 +1,104 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// errEnded is returned when a part of the stack ended by itself.
+var errEnded = errors.New("stopped everything, since a part of it had ended")
+
+// Dev runs everything until ctx ends. watch is the command that calls Watch.
+func Dev(ctx context.Context, config Config, watch []string) error {
+	config.belfry = true
+	return run(ctx, config, watch, func(s *Stack) error {
+		s.printf("starting belfry ...")
+		if err := s.startBelfry(ctx); err != nil {
+			return err
+		}
+		if err := s.seed(ctx); err != nil {
+			s.printf("the welcome template could not be made: %v", err)
+		}
+		s.welcome()
+		return nil
+	})
+}
+
+// Engines runs everything but Belfry until ctx ends.
+func Engines(ctx context.Context, config Config, watch []string) error {
+	return run(ctx, config, watch, func(s *Stack) error {
+		s.printf("\nThe engines run; bin/belfry api, worker, ... can be started beside them.")
+		if lines := s.notDefault(); len(lines) > 0 {
+			s.printf("Give it these, since they differ from its defaults:\n  export %s", strings.Join(lines, "\n  export "))
+		}
+		s.printf("Ctrl-C stops them.")
+		return nil
+	})
+}
+
+// run starts the engines, then what comes after them, and stops it all when
+// ctx ends or a part does.
+func run(ctx context.Context, config Config, watch []string, then func(*Stack) error) error {
+	s, err := newStack(config, true, watch)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	s.printf("starting %s ...", s.names())
+	if err := s.startEngines(ctx); err != nil {
+		return unlessDone(ctx, err)
+	}
+	if err := then(s); err != nil {
+		return unlessDone(ctx, err)
+	}
+	select {
+	case <-ctx.Done():
+		s.printf("\nstopping ...")
+		return nil
+	case c := <-s.deaths:
+		s.printf("%s ended by itself (%s)%s", c.name, c.ending(), tail(c.log))
+		return errEnded
+	}
+}
+
+// unlessDone is err, or nil where somebody asked to stop.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// names lists the engines for people.
+func (s *Stack) names() string {
+	var names []string
+	for _, e := range s.engines() {
+		names = append(names, e.name)
+	}
+	if len(names) == 0 {
+		return "no engines (all are given)"
+	}
+	return strings.Join(names, ", ")
+}
+
+// notDefault lists the variables that Belfry must be given to find the engines.
+func (s *Stack) notDefault() []string {
+	defaults := map[string]string{
+		envHTTP:     "127.0.0.1:8080",
+		envMongo:    "mongodb://127.0.0.1:27017/belfry",
+		envSMTP:     "smtp://127.0.0.1:1025",
+		envIDP:      "127.0.0.1:50051",
+		envTemporal: "127.0.0.1:7233",
+	}
+	given := environ(s.config.Environ)
+	var lines []string
+	for _, name := range []string{envHTTP, envMongo, envSMTP, envIDP, envTemporal, envTemporalUI} {
+		value := s.env.get(name)
+		if value != "" && value != defaults[name] && !given.given(name) {
+			lines = append(lines, fmt.Sprintf("%s='%s'", name, value))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,280 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/belfry-notify/belfry/dev/catcher"
+	"github.com/belfry-notify/belfry/dev/ferret"
+)
+
+// A Stack is what is running.
+type Stack struct {
+	config Config
+	env    environ // for Belfry: what was given, and where our engines are
+
+	lock   *os.File // nil for a folder nobody else knows
+	logs   *os.File // of the engines inside this process
+	family *family
+
+	catcher  *catcher.Catcher
+	ferret   *ferret.Server
+	temporal *child
+	idp      *child
+	belfry   *child
+
+	printing sync.Mutex
+	deaths   chan *child // children that ended by themselves
+	stopping chan struct{}
+}
+
+// Variables that say where an engine is. One that is given is used, and that
+// engine is not started.
+const (
+	envHTTP       = "BELFRY_HTTP_ADDR"
+	envMongo      = "BELFRY_MONGO_URI"
+	envSMTP       = "BELFRY_SMTP_URL"
+	envIDP        = "BELFRY_IDP_ADDR"
+	envTemporal   = "TEMPORAL_ADDRESS"
+	envTemporalUI = "BELFRY_TEMPORAL_UI_URL"
+	envCatcher    = "BELFRY_TEST_CATCHER" // the mail page, for tests
+)
+
+// An engine is a part of the stack that others need.
+type engine struct {
+	name     string
+	variable string // that gives one which runs already
+	start    func(context.Context) error
+	where    func() string // once it has started
+}
+
+// engines lists the parts that are not given.
+func (s *Stack) engines() []engine {
+	ports := s.config.Ports
+	all := []engine{
+		{"Temporal", envTemporal, s.startTemporal, func() string {
+			if s.config.UI {
+				return address(ports.Temporal) + ", UI http://" + address(ports.TemporalUI)
+			}
+			return address(ports.Temporal)
+		}},
+		{"MongoDB (FerretDB)", envMongo, s.startFerret, func() string { return s.ferret.Addr() }},
+		{"mail catcher", envSMTP, s.startCatcher, func() string {
+			return s.catcher.SMTPAddr() + ", page http://" + s.catcher.HTTPAddr()
+		}},
+		{"idp", envIDP, s.startIDP, func() string { return address(ports.IDP) }},
+	}
+	given := environ(s.config.Environ)
+	var wanted []engine
+	for _, e := range all {
+		if !given.given(e.variable) {
+			wanted = append(wanted, e)
+		}
+	}
+	return wanted
+}
+
+// newStack takes the data folder and starts the watcher; what it returns must
+// be stopped. watch is the command that calls Watch.
+func newStack(config Config, shared bool, watch []string) (*Stack, error) {
+	s := &Stack{config: config, deaths: make(chan *child, 8), stopping: make(chan struct{})}
+	var err error
+	if shared {
+		if s.lock, err = lock(s.config.data()); err != nil {
+			return nil, err
+		}
+	}
+	s.env = s.offers()
+	if err := s.check(); err != nil {
+		return nil, errors.Join(err, s.unlock())
+	}
+	if err := os.MkdirAll(s.config.data("logs"), 0o755); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the folder of the logs: %w", err), s.unlock())
+	}
+	if s.logs, err = os.Create(s.config.data("logs", "engines.log")); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the log: %w", err), s.unlock())
+	}
+	if s.family, err = newFamily(s.lock, watch); err != nil {
+		return nil, errors.Join(err, s.unlock())
+	}
+	return s, nil
+}
+
+func (s *Stack) unlock() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
+
+// offers is the environment for Belfry: our engines where none was given.
+func (s *Stack) offers() environ {
+	given, ports := environ(s.config.Environ), s.config.Ports
+	env := given.
+		offer(envHTTP, address(ports.HTTP)).
+		offer(envMongo, "mongodb://"+address(ports.Mongo)+"/belfry").
+		offer(envIDP, address(ports.IDP)).
+		offer(envTemporal, address(ports.Temporal))
+	if !given.given(envSMTP) {
+		env = env.offer(envSMTP, "smtp://"+address(ports.SMTP)).
+			offer(envCatcher, "http://"+address(ports.Mail))
+	}
+	if !given.given(envTemporal) && s.config.UI {
+		env = env.offer(envTemporalUI, "http://"+address(ports.TemporalUI))
+	}
+	return env
+}
+
+// check looks for what would keep the stack from starting, before it starts
+// anything.
+func (s *Stack) check() error {
+	var errs []error
+	var listeners []listener
+	ports, needBelfry := s.config.Ports, s.config.belfry
+	for _, e := range s.engines() {
+		switch e.variable {
+		case envTemporal:
+			_, err := s.config.temporalCLI()
+			errs = append(errs, err)
+			listeners = append(listeners, listener{"Temporal", ports.Temporal, "temporal-port"})
+			if s.config.UI {
+				listeners = append(listeners, listener{"Temporal's UI", ports.TemporalUI, "temporal-ui-port"})
+			}
+		case envMongo:
+			listeners = append(listeners, listener{"MongoDB", ports.Mongo, "mongo-port"})
+		case envSMTP:
+			listeners = append(listeners, listener{"mail catcher", ports.SMTP, "smtp-port"},
+				listener{"mail page", ports.Mail, "mail-port"})
+		case envIDP:
+			needBelfry = true
+			listeners = append(listeners, listener{"idp", ports.IDP, "idp-port"})
+		}
+	}
+	if needBelfry {
+		errs = append(errs, s.config.findBelfry())
+	}
+	if s.config.belfry {
+		listeners = append(listeners, listener{"Belfry's API", s.apiPort(), "http-port"})
+	}
+	return errors.Join(append(errs, checkPorts(listeners))...)
+}
+
+// startEngines starts all engines side by side and waits until each can be
+// used. It stops none when one fails: the caller does.
+func (s *Stack) startEngines(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	engines := s.engines()
+	failures := make(chan error, len(engines))
+	for _, e := range engines {
+		go func() {
+			begun := time.Now()
+			err := e.start(ctx)
+			if err == nil {
+				s.printf("  %-20s ready in %.1f s   %s", e.name, time.Since(begun).Seconds(), e.where())
+			}
+			failures <- err
+		}()
+	}
+	var errs []error
+	for range engines {
+		if err := <-failures; err != nil {
+			errs = append(errs, err)
+			cancel() // the others need not get ready any more
+		}
+	}
+	return errors.Join(withoutCancelled(errs)...)
+}
+
+// withoutCancelled leaves out the engines that were not ready only because
+// another had failed by then.
+func withoutCancelled(errs []error) []error {
+	var real []error
+	for _, err := range errs {
+		if !errors.Is(err, context.Canceled) {
+			real = append(real, err)
+		}
+	}
+	if len(real) == 0 {
+		return errs
+	}
+	return real
+}
+
+func (s *Stack) startFerret(context.Context) (err error) {
+	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s.ferret, err = ferret.Start(ferret.Config{
+		Dir: s.config.data("mongo"), Addr: address(s.config.Ports.Mongo), Logger: logger.With("engine", "mongo"),
+	})
+	return err
+}
+
+func (s *Stack) startCatcher(context.Context) (err error) {
+	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s.catcher, err = catcher.Start(catcher.Config{
+		Dir:      s.config.data("mail"),
+		SMTPAddr: address(s.config.Ports.SMTP), HTTPAddr: address(s.config.Ports.Mail),
+		Logger: logger.With("engine", "mail"),
+	})
+	return err
+}
+
+// startChild starts a process of the stack. When it ends by itself, deaths
+// tells.
+func (s *Stack) startChild(name string, cmd *exec.Cmd, log string) (*child, error) {
+	c, err := s.family.start(name, cmd, log)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		<-c.ended
+		select {
+		case <-s.stopping:
+		default:
+			s.deaths <- c
+		}
+	}()
+	return c, nil
+}
+
+// printf tells people a line.
+func (s *Stack) printf(format string, args ...any) {
+	s.printing.Lock()
+	defer s.printing.Unlock()
+	fmt.Fprintf(s.config.Out, format+"\n", args...)
+}
+
+// Stop ends everything: those who use others first. All is gone within 10 s.
+func (s *Stack) stop() {
+	close(s.stopping)
+	ctx, cancel := context.WithTimeout(context.Background(), stopDeadline)
+	defer cancel()
+	s.belfry.stop(5 * time.Second)
+	s.idp.stop(time.Second)
+	if s.config.Persist {
+		s.temporal.stop(2 * time.Second)
+	} else if s.temporal != nil {
+		s.temporal.signal(syscall.SIGKILL) // it has nothing to save
+		<-s.temporal.ended
+	}
+	if s.ferret != nil {
+		if err := s.ferret.Stop(ctx); err != nil {
+			s.printf("MongoDB: %v", err)
+		}
+	}
+	if s.catcher != nil {
+		if err := s.catcher.Stop(ctx); err != nil {
+			s.printf("mail catcher: %v", err)
+		}
+	}
+	s.family.close()
+	_ = s.logs.Close()
+	_ = s.unlock()
+}

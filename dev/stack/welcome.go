@@ -1,0 +1,54 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+//go:embed welcome.json
+var welcomeTemplate []byte
+
+// firstUser is the user that the first notification goes to.
+const firstUser = "4518e644-1ff3-4003-a14e-99dfe3fdd7ab"
+
+// seed makes the welcome template, unless there is one.
+func (s *Stack) seed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.api()+"/v1/templates", bytes.NewReader(welcomeTemplate))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusCreated || answer.StatusCode == http.StatusConflict {
+		return nil
+	}
+	body, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10)) // for the message only
+	return fmt.Errorf("%s: %s", answer.Status, body)
+}
+
+// welcome says where to look and what to try first.
+func (s *Stack) welcome() {
+	s.printf("\nBelfry is up. Ctrl-C stops it; what it knows is kept in %s.", s.config.Data)
+	s.printf("  API          %s", s.api())
+	s.printf("  API docs     %s/docs", s.api())
+	if ui := s.env.get(envTemporalUI); ui != "" {
+		s.printf("  Temporal UI  %s", ui)
+	}
+	if s.catcher != nil {
+		s.printf("  mail         http://%s", s.catcher.HTTPAddr())
+	}
+	s.printf("\nSend a first notification:\n")
+	s.printf(`curl -s %s/v1/notifications -H 'Content-Type: application/json' -d '{"template":"welcome","to":[{"user_id":"%s"}],"data":{"film":"Solaris"}}'`+"\n",
+		s.api(), firstUser)
+}
