@@ -115,11 +115,11 @@ func (a *Activities) deliverPage(ctx context.Context, page Page, again bool) (Pa
 	var next *wait
 	for _, e := range ends {
 		if e.err != nil {
-			result.Counts.Add(notify.StateQueued)
+			result.Counts.Add(notify.StateQueued, 1)
 			next = next.with(job, a.Now(), e.err)
 			continue
 		}
-		result.Counts.Add(e.delivery.State)
+		result.Counts.Add(e.delivery.State, 1)
 		if e.delivery.Reason == notify.ReasonExpired {
 			result.Expired++
 		}

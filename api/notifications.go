@@ -118,26 +118,14 @@ func (s *Server) notificationRoutes(api huma.API) {
 
 // views shows notifications with counts as of now.
 func (s *Server) views(ctx context.Context, records []notify.Record) ([]notificationView, error) {
-	var running []string
-	for _, r := range records {
-		if !r.Status.Ended() {
-			running = append(running, r.ID)
-		}
-	}
-	ended := map[string]notify.Counts{}
-	if len(running) > 0 {
-		var err error
-		if ended, err = s.Store.CountEnded(ctx, running); err != nil {
-			return nil, err
-		}
-	}
 	views := make([]notificationView, len(records))
 	for i, r := range records {
 		counts := r.Counts
 		if !r.Status.Ended() {
-			total := r.Counts.Total
-			counts = ended[r.ID]
-			counts.Queued, counts.Total = total-counts.Total, total
+			var err error
+			if counts, err = s.running.counts(ctx, s.Store, &r); err != nil {
+				return nil, err
+			}
 		}
 		views[i] = notificationView{
 			ID: r.ID, Status: r.Status, Template: r.Template, Channels: r.Channels, Counts: counts,

@@ -68,13 +68,23 @@ type Config struct {
 // A Server answers Belfry's HTTP API.
 type Server struct {
 	Config
-	log *slog.Logger
+	log     *slog.Logger
+	running *runningCounts
+}
+
+// NewServer makes a server that answers when its Handler is asked.
+func NewServer(cfg Config) (*Server, error) {
+	running, err := newRunningCounts(cfg.Now)
+	return &Server{Config: cfg, log: cfg.Log, running: running}, err
 }
 
 // Run serves until ctx ends, then finishes the requests in flight. Ready is
 // called with the address once it listens; it may be nil.
 func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
-	s := &Server{Config: cfg, log: cfg.Log}
+	s, err := NewServer(cfg)
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP: %w", err)

@@ -36,7 +36,9 @@ func input(recipients int) workflows.Input {
 func result(counts notify.Counts) activities.PageResult { return activities.PageResult{Counts: counts} }
 
 // recorded is Finish where all goes well.
-func recorded(_ context.Context, f activities.Finish) (notify.Progress, error) { return f.Progress, nil }
+func recorded(_ context.Context, f activities.Finish) (notify.Progress, error) {
+	return f.Progress, nil
+}
 
 func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
@@ -118,7 +120,7 @@ func TestDeliveriesThatNeedAnotherAttemptBackOff(t *testing.T) {
 			env.ExecuteWorkflow(workflows.Notification, input(2))
 
 			require.Equal(t, notify.StatusDone, progressOf(t, env).Status)
-			require.Equal(t, 10, tries) // the suite allows no more
+			require.Equal(t, 10, tries)                                                   // the suite allows no more
 			require.Equal(t, 511*time.Second, env.Now().Sub(began).Truncate(time.Second)) // 1 + 2 + 4 + ... + 256
 		})
 	}

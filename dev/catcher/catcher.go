@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -37,7 +38,8 @@ type Catcher struct {
 	smtpAddr string
 	httpAddr string
 	logger   *slog.Logger
-	done     chan struct{} // told once by each of the two servers
+	serving  sync.WaitGroup
+	stopping sync.Once
 }
 
 // Start reads the mails kept in the folder and listens.
@@ -65,18 +67,16 @@ func Start(config Config) (*Catcher, error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 	}
-	c.done = make(chan struct{}, 2)
-	go c.serve(func() error { return c.smtp.Serve(smtpListener) })
-	go c.serve(func() error { return c.http.Serve(httpListener) })
+	c.serving.Go(func() { c.log(c.smtp.Serve(smtpListener)) })
+	c.serving.Go(func() { c.log(c.http.Serve(httpListener)) })
 	return c, nil
 }
 
-// serve runs one of the two servers until it is closed.
-func (c *Catcher) serve(run func() error) {
-	if err := run(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, smtp.ErrServerClosed) {
+// log tells why a server ended, unless it was closed.
+func (c *Catcher) log(err error) {
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, smtp.ErrServerClosed) {
 		c.logger.Error("the mail catcher stopped serving", slog.Any("error", err))
 	}
-	c.done <- struct{}{}
 }
 
 // SMTPAddr is the host:port that takes mail.
@@ -85,13 +85,14 @@ func (c *Catcher) SMTPAddr() string { return c.smtpAddr }
 // HTTPAddr is the host:port of the page and the JSON.
 func (c *Catcher) HTTPAddr() string { return c.httpAddr }
 
-// Stop lets mails and requests in flight finish until ctx ends, then closes.
-func (c *Catcher) Stop(ctx context.Context) error {
-	// Shutdown waits for clients that keep idle connections open; they are
-	// not worth waiting for, a mail being taken is.
-	err := errors.Join(c.smtp.Close(), c.http.Shutdown(ctx))
-	_ = c.http.Close()
-	<-c.done
-	<-c.done
-	return errors.Join(err, c.spool.close())
+// Stop ends all connections, letting HTTP requests in flight finish until ctx
+// ends, and closes the files. A second Stop does nothing.
+func (c *Catcher) Stop(ctx context.Context) (err error) {
+	c.stopping.Do(func() {
+		err = errors.Join(c.smtp.Close(), c.http.Shutdown(ctx))
+		_ = c.http.Close() // what is left after ctx
+		c.serving.Wait()
+		err = errors.Join(err, c.spool.close())
+	})
+	return err
 }

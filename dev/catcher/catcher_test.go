@@ -10,9 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -184,44 +182,6 @@ func TestAnyPasswordWill(t *testing.T) {
 	c := start(t, catcher.Config{Dir: t.TempDir()})
 	require.NoError(t, dial(t, c).Auth(sasl.NewPlainClient("", "user", "secret")))
 	require.NoError(t, dial(t, c).Auth(sasl.NewLoginClient("user", "secret")))
-}
-
-func TestAHundredThousandMailsInLittleMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	const mails, senders = 100_000, 8
-	c := start(t, catcher.Config{Dir: t.TempDir()})
-	body := "Subject: many\r\nMessage-ID: <x@example.com>\r\n\r\n" + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 28)
-	before := heap()
-	var group sync.WaitGroup
-	for range senders {
-		group.Go(func() {
-			client := dial(t, c)
-			for i := range mails / senders {
-				if err := client.SendMail("a@example.com", []string{fmt.Sprintf("user-%d@example.com", i)}, strings.NewReader(body)); err != nil {
-					t.Errorf("send: %v", err)
-					return
-				}
-			}
-		})
-	}
-	group.Wait()
-	require.Less(t, heap()-before, int64(100<<20), "mails of 2 KB each must not be held in memory")
-
-	answer, err := http.Get("http://" + c.HTTPAddr() + "/messages")
-	require.NoError(t, err)
-	defer answer.Body.Close()
-	var all struct{ Items []json.RawMessage }
-	require.NoError(t, json.NewDecoder(answer.Body).Decode(&all))
-	require.Len(t, all.Items, mails)
-}
-
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // BenchmarkMail takes mails of 2 KB over connections that stay open.

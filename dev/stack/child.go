@@ -16,8 +16,8 @@ type family struct {
 	starts  chan func()
 }
 
-// newFamily starts the watcher; it holds on to the lock too. command is how to
-// run it, that is, Watch.
+// newFamily starts the watcher, which holds on to the lock too. command is how
+// to run it, that is, Watch.
 func newFamily(lock *os.File, command []string) (*family, error) {
 	w, err := startWatcher(lock, command)
 	if err != nil {

@@ -10,24 +10,19 @@ import (
 	"time"
 )
 
-// Exec starts the engines, runs a command with the variables that say where
-// they are, and stops them. It returns the command's exit code, which is 128
-// and the signal's number where it was ended by one.
-//
-// Without config.Data the engines have free ports and a folder of their own,
-// deleted afterwards.
+// Exec starts the engines on free ports, with their data in a folder of their
+// own that is deleted afterwards, and runs a command with the variables that
+// say where they are. It returns the command's exit code, which is 128 and the
+// signal's number where it was ended by one.
 func Exec(ctx context.Context, config Config, watch, command []string) (code int, err error) {
-	temporary := config.Data == ""
-	if temporary {
-		if config.Ports, err = freePorts(); err != nil {
-			return 1, err
-		}
-		if config.Data, err = os.MkdirTemp("", "belfry-"); err != nil {
-			return 1, fmt.Errorf("make a folder for the data: %w", err)
-		}
-		defer func() { _ = os.RemoveAll(config.Data) }()
+	if config.Ports, err = freePorts(); err != nil {
+		return 1, err
 	}
-	s, err := newStack(config, !temporary, watch)
+	if config.Data, err = os.MkdirTemp("", "belfry-"); err != nil {
+		return 1, fmt.Errorf("make a folder for the data: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(config.Data) }()
+	s, err := newStack(config, watch)
 	if err != nil {
 		return 1, err
 	}
@@ -35,10 +30,7 @@ func Exec(ctx context.Context, config Config, watch, command []string) (code int
 	if err := s.startEngines(ctx); err != nil {
 		return 1, err
 	}
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = s.env
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = input(), os.Stdout, os.Stderr
-	c, err := s.family.start(command[0], cmd, "")
+	c, err := s.startCommand(command)
 	if err != nil {
 		return 1, err
 	}
@@ -52,6 +44,15 @@ func Exec(ctx context.Context, config Config, watch, command []string) (code int
 	case dead := <-s.deaths:
 		return 1, fmt.Errorf("%s ended by itself (%s)%s", dead.name, dead.ending(), tail(dead.log))
 	}
+}
+
+// startCommand runs a command with the variables that say where the engines
+// are, on the terminal.
+func (s *Stack) startCommand(command []string) (*child, error) {
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = s.env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input(), os.Stdout, os.Stderr
+	return s.family.start(command[0], cmd, "")
 }
 
 // input is standard input, except where that is a terminal: a process group of

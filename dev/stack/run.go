@@ -41,7 +41,7 @@ func Engines(ctx context.Context, config Config, watch []string) error {
 // run starts the engines, then what comes after them, and stops it all when
 // ctx ends or a part does.
 func run(ctx context.Context, config Config, watch []string, then func(*Stack) error) error {
-	s, err := newStack(config, true, watch)
+	s, err := newStack(config, watch)
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,7 @@ type watcher struct {
 func startWatcher(lock *os.File, command []string) (*watcher, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if lock != nil {
-		cmd.ExtraFiles = []*os.File{lock}
-	}
+	cmd.ExtraFiles = []*os.File{lock} // held until the watcher ends too
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the watcher: %w", err)

@@ -6,7 +6,6 @@ package idp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,7 +40,7 @@ func New(config Config) (*Client, error) {
 	config = config.withDefaults()
 	conn, err := dial(config)
 	if err != nil {
-		return nil, fmt.Errorf("set up the idp client: %w", err)
+		return nil, err
 	}
 	return &Client{
 		conn:    conn,

@@ -63,7 +63,7 @@ func (e *userEntry) fromJSON(item any) error {
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		value, ok := object[name].(string)
 		if !ok && object[name] != nil { // null is as good as missing
-			return fmt.Errorf("%s: not a string", name)
+			return fmt.Errorf("%q: not a string", name)
 		}
 		if err := e.set(name, value); err != nil {
 			return err
@@ -105,7 +105,7 @@ func (e *userEntry) fromYAML(item *yaml.Node) error {
 			value = value.Alias
 		}
 		if name.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode {
-			return fmt.Errorf("line %d: %s: not a plain value", name.Line, name.Value)
+			return fmt.Errorf("line %d: %q: not a plain value", name.Line, name.Value)
 		}
 		text := value.Value
 		if value.ShortTag() == "!!null" {

@@ -25,7 +25,7 @@ const (
 // An Outcome is what one attempt to send came to.
 type Outcome struct {
 	Kind       OutcomeKind
-	Reason     Reason        // with OutcomePermanent
+	Reason     Reason        // with OutcomePermanent; with OutcomeTransient where our set-up is at fault
 	Detail     string        // the provider's words, empty when sent
 	ProviderID string        // the provider's id for the message, with OutcomeSent
 	RetryAfter time.Duration // with OutcomeTransient: no earlier than this; 0 when not told

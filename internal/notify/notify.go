@@ -108,22 +108,22 @@ type Counts struct {
 	Unknown   int `json:"unknown"`
 }
 
-// Add counts one more delivery that is in the given state.
-func (c *Counts) Add(state State) {
-	c.Total++
+// Add counts n more deliveries that are in the given state.
+func (c *Counts) Add(state State, n int) {
+	c.Total += n
 	switch state {
 	case StateQueued:
-		c.Queued++
+		c.Queued += n
 	case StateSent:
-		c.Sent++
+		c.Sent += n
 	case StateDelivered:
-		c.Delivered++
+		c.Delivered += n
 	case StateFailed:
-		c.Failed++
+		c.Failed += n
 	case StateSkipped:
-		c.Skipped++
+		c.Skipped += n
 	case StateUnknown:
-		c.Unknown++
+		c.Unknown += n
 	}
 }
 

@@ -86,36 +86,28 @@ func (s *Store) Deliveries(ctx context.Context, q DeliveryQuery) ([]notify.Deliv
 	return list[notify.Delivery](ctx, s.deliveries, filter, newestFirst(q.Limit))
 }
 
-// CountEnded counts the deliveries that have ended of each of the
-// notifications with the given ids.
-func (s *Store) CountEnded(ctx context.Context, notificationIDs []string) (map[string]notify.Counts, error) {
+// CountEnded counts the deliveries of a notification that have ended.
+func (s *Store) CountEnded(ctx context.Context, notificationID string) (notify.Counts, error) {
+	var counts notify.Counts
 	cursor, err := s.deliveries.Aggregate(ctx, bson.A{
-		bson.D{{Key: "$match", Value: bson.D{{Key: "notification_id", Value: bson.D{{Key: "$in", Value: notificationIDs}}}}}},
+		bson.D{{Key: "$match", Value: bson.D{{Key: "notification_id", Value: notificationID}}}},
 		bson.D{{Key: "$group", Value: bson.D{
-			{Key: "_id", Value: bson.D{{Key: "notification", Value: "$notification_id"}, {Key: "state", Value: "$state"}}},
+			{Key: "_id", Value: "$state"},
 			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
 		}}},
 	})
 	if err != nil {
-		return nil, unavailable("count deliveries", err)
+		return counts, unavailable("count deliveries", err)
 	}
 	var groups []struct {
-		ID struct {
-			Notification string       `bson:"notification"`
-			State        notify.State `bson:"state"`
-		} `bson:"_id"`
-		N int `bson:"n"`
+		State notify.State `bson:"_id"`
+		N     int          `bson:"n"`
 	}
 	if err := cursor.All(ctx, &groups); err != nil {
-		return nil, unavailable("count deliveries", err)
+		return counts, unavailable("count deliveries", err)
 	}
-	counts := make(map[string]notify.Counts, len(notificationIDs))
 	for _, g := range groups {
-		c := counts[g.ID.Notification]
-		for range g.N {
-			c.Add(g.ID.State)
-		}
-		counts[g.ID.Notification] = c
+		counts.Add(g.State, g.N)
 	}
 	return counts, nil
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/osteele/liquid/expressions"
 )
@@ -23,6 +24,83 @@ func parseStatement(selector string, t token) (*expressions.Statement, error) {
 	})
 }
 
+// parseAlternatives parses what stands after when: expressions with commas or
+// the word "or" between them. The library could, but copies the rest of the
+// list for each.
+func parseAlternatives(t token) ([]expressions.Expression, error) {
+	sources := alternatives(t.body)
+	if len(sources) > maxTags {
+		return nil, faultf(t.line, "more than %d values to choose from", maxTags)
+	}
+	var all []expressions.Expression
+	for _, source := range sources {
+		alternative := t
+		alternative.body = strings.TrimSpace(source)
+		x, err := parseExpression(alternative)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+func alternatives(source string) []string {
+	var all []string
+	start := 0
+	for i := 0; i < len(source); i++ {
+		switch c := source[i]; {
+		case c == '"' || c == '\'':
+			i += 1 + max(strings.IndexByte(source[i+1:], c), 0)
+		case c == ',':
+			all = append(all, source[start:i])
+			start = i + 1
+		case isWordByte(c):
+			word := i
+			for i+1 < len(source) && isWordByte(source[i+1]) {
+				i++
+			}
+			if source[word:i+1] == "or" {
+				all = append(all, source[start:word])
+				start = i + 1
+			}
+		}
+	}
+	return append(all, source[start:])
+}
+
+// isWordByte is true within names and what hangs on them: a.or-b?
+func isWordByte(c byte) bool {
+	return c >= utf8.RuneSelf || c == '_' || c == '-' || c == '.' || c == '?' ||
+		'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// parseCycle parses what stands after cycle: texts with commas between them,
+// behind the name of a group and a colon or not. The library could, but copies
+// the rest of the list for each.
+func parseCycle(t token) (group string, texts []string, err error) {
+	wrong := faultf(t.line, "cycle takes texts in quotes with commas between them, not %q", shorten(t.body))
+	for rest := t.body; ; {
+		parts := quoted.FindStringSubmatch(rest)
+		if parts == nil {
+			return "", nil, wrong
+		}
+		text := parts[1] + parts[2]
+		rest = rest[len(parts[0]):]
+		switch {
+		case parts[3] == ":" && group == "" && texts == nil:
+			group = text
+			continue
+		case parts[3] == ":":
+			return "", nil, wrong
+		}
+		texts = append(texts, text)
+		if parts[3] == "" {
+			break
+		}
+	}
+}
+
 // guarded looks at the source before the library parses it, and makes the
 // library's panics errors.
 func guarded[T any](t token, parse func(string) (T, error)) (parsed T, err error) {
@@ -34,10 +112,15 @@ func guarded[T any](t token, parse func(string) (T, error)) (parsed T, err error
 	if err := inspect(t.body); err != nil {
 		return parsed, fault{t.line, err.Error()}
 	}
-	if parsed, err = parse(t.body); err != nil {
-		return parsed, fault{t.line, err.Error()}
+	parsed, err = parse(t.body)
+	if err == nil {
+		return parsed, nil
 	}
-	return parsed, nil
+	message := err.Error()
+	if strings.HasPrefix(message, "syntax error in ") { // the library quotes its own marks too
+		message = fmt.Sprintf("syntax error in %q", t.body)
+	}
+	return parsed, fault{t.line, message}
 }
 
 // panicMessage says for a template's author what the library panicked with. An
@@ -67,7 +150,7 @@ func inspect(source string) error {
 		return fmt.Errorf("an expression of more than %d bytes", maxExpressionBytes)
 	}
 	var calls [maxBrackets + 1]call // of filters, open at each depth
-	depth, commas := 0, 0
+	depth := 0
 	for i := 0; i < len(source); i++ {
 		rest := source[i+1:]
 		switch c := source[i]; c {
@@ -91,9 +174,6 @@ func inspect(source string) error {
 			}
 		case ',':
 			calls[depth].arguments++
-			if commas++; commas > maxListItems {
-				return fmt.Errorf("more than %d items in a list", maxListItems)
-			}
 		case '|':
 			if err := calls[depth].next(rest); err != nil {
 				return err

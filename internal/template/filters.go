@@ -82,9 +82,9 @@ var filters = map[string]filter{
 
 // apply runs a filter and holds what it takes and makes to the limits.
 func (r *run) apply(f filter, in any, args []any) (any, error) {
-	cost := costOf(in)
+	cost := deepCostOf(in)
 	for _, arg := range args {
-		cost += costOf(arg)
+		cost += deepCostOf(arg)
 	}
 	if err := r.work(cost); err != nil {
 		return nil, err

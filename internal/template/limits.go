@@ -20,11 +20,10 @@ const (
 // because a stack overflow ends the process: Go cannot recover from it.
 const (
 	maxSourceBytes     = notify.MaxBodyBytes
-	maxTags            = 10_000 // tags and outputs
+	maxTags            = 10_000 // tags and outputs; and values after when
 	maxBlocks          = 100    // inside one another
 	maxExpressionBytes = 4096   // of one output or the arguments of one tag
 	maxBrackets        = 32     // inside one another in an expression
-	maxListItems       = 256    // commas in an expression; the library copies the rest of a list for each item
 )
 
 // maxAddressBytes is the longest rendered From or Reply-To: one line of a

@@ -14,6 +14,7 @@ type parser struct {
 	tokens []token
 	blocks int // open now
 	loops  int // open now
+	values int // after all when
 }
 
 // parse makes the nodes of one part. Errors are of type fault.
@@ -146,11 +147,12 @@ func (p *parser) choice(t token) (node, error) {
 		o := option{line: end.line}
 		switch end.name {
 		case "when":
-			statement, err := parseStatement(expressions.WhenStatementSelector, end)
-			if err != nil {
+			if o.values, err = parseAlternatives(end); err != nil {
 				return nil, err
 			}
-			o.values = statement.Exprs
+			if p.values += len(o.values); p.values > maxTags {
+				return nil, faultf(end.line, "more than %d values to choose from", maxTags)
+			}
 		case "else":
 			ends = ends[2:]
 		default:

@@ -126,22 +126,28 @@ func (s *scanner) tag(t token) error {
 // verbatim takes everything up to the tag that ends t. Liquid inside is not
 // looked at.
 func (s *scanner) verbatim(t token) error {
-	for from := s.pos; ; from += 2 {
-		i := strings.Index(s.source[from:], "{%")
-		if i < 0 {
+	for from := s.pos; ; {
+		closing := strings.Index(s.source[from:], "%}")
+		if closing < 0 {
 			return faultf(t.line, "%q is not closed with %q", t.name, "end"+t.name)
 		}
-		from += i
-		inner, _, closed := strings.Cut(s.source[from+2:], "%}")
-		body, _ := strings.CutPrefix(inner, "-")
-		body, trim := strings.CutSuffix(body, "-")
-		if !closed || strings.TrimSpace(body) != "end"+t.name {
+		closing += from
+		open := strings.LastIndex(s.source[from:closing], "{%")
+		if open < 0 {
+			from = closing + 2
 			continue
 		}
-		if t.name == "raw" && from > s.pos {
-			s.tokens = append(s.tokens, token{kind: textToken, line: s.line, body: s.source[s.pos:from]})
+		open += from
+		body, _ := strings.CutPrefix(s.source[open+2:closing], "-")
+		body, trim := strings.CutSuffix(body, "-")
+		if strings.TrimSpace(body) != "end"+t.name {
+			from = closing + 2
+			continue
 		}
-		s.move(from + 2 + len(inner) + 2)
+		if t.name == "raw" && open > s.pos {
+			s.tokens = append(s.tokens, token{kind: textToken, line: s.line, body: s.source[s.pos:open]})
+		}
+		s.move(closing + 2)
 		s.trim = trim
 		return nil
 	}

@@ -47,6 +47,9 @@ func (r *run) print(value any) error {
 		}
 		return nil
 	case map[string]any:
+		if err := r.work(deepCostOf(v)); err != nil {
+			return err
+		}
 		return r.print(toText(v))
 	default: // holds nothing to escape
 		return r.out.writeString(toText(v))
@@ -237,4 +240,13 @@ func costOf(value any) int {
 		return 1 + len(v)
 	}
 	return 1
+}
+
+// deepCostOf is the work of going through a value and all that is inside.
+func deepCostOf(value any) int {
+	switch value.(type) {
+	case []any, map[string]any:
+		return sizeOf(value, maxValueBytes) / elementBytes
+	}
+	return costOf(value)
 }

@@ -1,0 +1,49 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/store"
+)
+
+// countsFresh is how old the counts of a notification that runs may be. Those
+// who wait for it may ask as often as they like.
+const countsFresh = 500 * time.Millisecond
+
+// maxRunning is of how many notifications counts are remembered.
+const maxRunning = 1000
+
+// runningCounts counts the deliveries of notifications that run.
+type runningCounts struct {
+	now  func() time.Time
+	seen *lru.Cache[string, counted]
+}
+
+type counted struct {
+	at     time.Time
+	counts notify.Counts
+}
+
+func newRunningCounts(now func() time.Time) (*runningCounts, error) {
+	seen, err := lru.New[string, counted](maxRunning)
+	return &runningCounts{now: now, seen: seen}, err
+}
+
+// counts are those of a notification that runs: what has not ended is queued.
+func (c *runningCounts) counts(ctx context.Context, from *store.Store, r *notify.Record) (notify.Counts, error) {
+	now := c.now()
+	if last, ok := c.seen.Get(r.ID); ok && now.Sub(last.at) < countsFresh {
+		return last.counts, nil
+	}
+	counts, err := from.CountEnded(ctx, r.ID)
+	if err != nil {
+		return notify.Counts{}, err
+	}
+	counts.Queued, counts.Total = r.Counts.Total-counts.Total, r.Counts.Total
+	c.seen.Add(r.ID, counted{at: now, counts: counts})
+	return counts, nil
+}
