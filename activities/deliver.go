@@ -62,7 +62,10 @@ func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error)
 	}
 	return result, temporal.NewApplicationErrorWithOptions(
 		fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause),
-		"waiting", temporal.ApplicationErrorOptions{NextRetryDelay: wait.delay(activity.GetInfo(ctx).Attempt)})
+		"waiting", temporal.ApplicationErrorOptions{
+			NextRetryDelay: wait.delay(activity.GetInfo(ctx).Attempt),
+			Category:       temporal.ApplicationErrorCategoryBenign, // no error of ours: not logged as one
+		})
 }
 
 // heartbeat reports to the server from a ticker until it is stopped.

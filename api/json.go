@@ -79,6 +79,7 @@ func requireJSON(next http.Handler) http.Handler {
 					fmt.Sprintf("the body must be application/json, not %q", media)))
 				return
 			}
+			r.Header.Set("Content-Type", "application/json") // huma knows one spelling
 		}
 		next.ServeHTTP(w, r)
 	})

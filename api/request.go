@@ -34,14 +34,14 @@ var templateRef = regexp.MustCompile(`^([a-z0-9][a-z0-9._-]{0,63})(?:@([1-9][0-9
 
 // Resolve finds everything that is wrong with a request beyond its schema.
 func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
-	c := checks{prefix: prefix}
+	c := checks{prefix: prefix.String()}
 	switch {
 	case r.Template == "" && r.Content == nil:
 		c.add("template", "needs exactly one of template and content", nil)
 	case r.Template != "" && r.Content != nil:
 		c.add("content", "needs exactly one of template and content", nil)
 	case r.Content != nil:
-		c.errs = append(c.errs, checkBodies(ctx, prefix.With("content"), *r.Content)...)
+		c.errs = append(c.errs, checkBodies(ctx, c.prefix+".content", *r.Content)...)
 	case !templateRef.MatchString(r.Template):
 		c.add("template", "not a template's name or name@version", r.Template)
 	}
@@ -68,12 +68,12 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 
 // checks collects what is wrong.
 type checks struct {
-	prefix *huma.PathBuffer
+	prefix string
 	errs   []error
 }
 
 func (c *checks) add(field, message string, value any) {
-	c.errs = append(c.errs, fieldError(c.prefix.With(field), message, value))
+	c.errs = append(c.errs, fieldError(c.prefix+"."+field, message, value))
 }
 
 func (c *checks) recipient(at string, to recipient) {

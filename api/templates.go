@@ -32,7 +32,7 @@ type TemplateBody struct {
 
 // Resolve checks the Liquid of every part.
 func (b *TemplateBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
-	return checkBodies(ctx, prefix.With("channels"), b.Channels)
+	return checkBodies(ctx, prefix.String()+".channels", b.Channels)
 }
 
 // checkBodies finds everything that is wrong with content: no channel at all,

@@ -79,26 +79,30 @@ func isWordByte(c byte) bool {
 // behind the name of a group and a colon or not. The library could, but copies
 // the rest of the list for each.
 func parseCycle(t token) (group string, texts []string, err error) {
-	wrong := faultf(t.line, "cycle takes texts in quotes with commas between them, not %q", shorten(t.body))
-	for rest := t.body; ; {
-		parts := quoted.FindStringSubmatch(rest)
-		if parts == nil {
-			return "", nil, wrong
+	for rest, end := t.body, ","; end != ""; {
+		found := quoted.FindStringSubmatch(rest)
+		if found == nil {
+			return "", nil, errCycle(t)
 		}
-		text := parts[1] + parts[2]
-		rest = rest[len(parts[0]):]
+		rest, end = rest[len(found[0]):], found[3]
+		text := found[1] + found[2]
 		switch {
-		case parts[3] == ":" && group == "" && texts == nil:
+		case end != ":":
+			texts = append(texts, text)
+		case group == "" && texts == nil:
 			group = text
-			continue
-		case parts[3] == ":":
-			return "", nil, wrong
+		default:
+			return "", nil, errCycle(t)
 		}
-		texts = append(texts, text)
-		if parts[3] == "" {
-			break
+		if end == "" && rest != "" {
+			return "", nil, errCycle(t)
 		}
 	}
+	return group, texts, nil
+}
+
+func errCycle(t token) error {
+	return fault{t.line, "cycle takes texts in quotes, with commas between them"}
 }
 
 // guarded looks at the source before the library parses it, and makes the
@@ -137,6 +141,7 @@ func panicMessage(v any) string {
 }
 
 var (
+	quoted          = regexp.MustCompile(`^\s*(?:"([^"]*)"|'([^']*)')\s*([:,]?)`)
 	filterName      = regexp.MustCompile(`^\s*([\pL_][\pL\pN\pM_-]*\??)`)
 	propertyFollows = regexp.MustCompile(`^\s*(\[|\.[^.])`)
 )

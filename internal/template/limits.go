@@ -3,6 +3,7 @@ package template
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -43,7 +44,16 @@ type fault struct {
 	message string
 }
 
-func (f fault) Error() string { return fmt.Sprintf("line %d: %s", f.line, f.message) }
+// maxMessageBytes is how much of a message is told: it may quote the source.
+const maxMessageBytes = 300
+
+func (f fault) Error() string {
+	message := f.message
+	if len(message) > maxMessageBytes {
+		message = strings.ToValidUTF8(message[:maxMessageBytes], "") + "..."
+	}
+	return fmt.Sprintf("line %d: %s", f.line, message)
+}
 
 func faultf(line int, format string, args ...any) fault {
 	return fault{line, fmt.Sprintf(format, args...)}

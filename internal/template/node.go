@@ -159,11 +159,11 @@ func (c *capture) render(r *run) error {
 	return err
 }
 
-// A cycle writes its values in turn, each time it is reached.
+// A cycle writes its texts in turn, each time it is reached.
 type cycle struct {
-	line   int
-	group  string
-	values []string
+	line  int
+	group string
+	texts []string
 }
 
 func (c *cycle) render(r *run) error {
@@ -172,5 +172,5 @@ func (c *cycle) render(r *run) error {
 		r.cycles = map[string]int{}
 	}
 	r.cycles[c.group] = n + 1
-	return r.out.writeString(c.values[n%len(c.values)])
+	return r.out.writeString(c.texts[n%len(c.texts)])
 }

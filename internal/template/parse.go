@@ -199,13 +199,9 @@ func (p *parser) assignment(t token) (node, error) {
 }
 
 func (p *parser) cycle(t token) (node, error) {
-	statement, err := parseStatement(expressions.CycleStatementSelector, t)
-	if err != nil {
-		return nil, err
-	}
-	group := statement.Group
+	group, texts, err := parseCycle(t)
 	if group == "" {
-		group = fmt.Sprintf("%q", statement.Values)
+		group = fmt.Sprintf("%q", texts)
 	}
-	return &cycle{t.line, group, statement.Values}, nil
+	return &cycle{t.line, group, texts}, err
 }

@@ -33,17 +33,17 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type UserInfoClient interface {
-	// GetUser answers who one user is, or NOT_FOUND.
+	// GetUser answers who one user is, or NOT_FOUND. An Info without an id stands
+	// for NOT_FOUND too.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*Info, error)
 	// GetAllUsers answers, by what is sent before the half-close:
 	//
-	//   - nothing: every user, sorted by id;
+	//   - nothing: every user;
 	//   - requests with an id: one Info for each, in the order of the requests;
 	//     an Info without an id stands for a user who is not known;
 	//   - one request without an id, with after_id or limit set: that part of
-	//     the users, sorted by id.
-	//
-	// Ids are sorted by their bytes in UTF-8.
+	//     the users, sorted by the bytes of their ids in UTF-8. A server may
+	//     refuse this with UNIMPLEMENTED.
 	GetAllUsers(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GetUserRequest, Info], error)
 }
 
@@ -82,17 +82,17 @@ type UserInfo_GetAllUsersClient = grpc.BidiStreamingClient[GetUserRequest, Info]
 // All implementations must embed UnimplementedUserInfoServer
 // for forward compatibility.
 type UserInfoServer interface {
-	// GetUser answers who one user is, or NOT_FOUND.
+	// GetUser answers who one user is, or NOT_FOUND. An Info without an id stands
+	// for NOT_FOUND too.
 	GetUser(context.Context, *GetUserRequest) (*Info, error)
 	// GetAllUsers answers, by what is sent before the half-close:
 	//
-	//   - nothing: every user, sorted by id;
+	//   - nothing: every user;
 	//   - requests with an id: one Info for each, in the order of the requests;
 	//     an Info without an id stands for a user who is not known;
 	//   - one request without an id, with after_id or limit set: that part of
-	//     the users, sorted by id.
-	//
-	// Ids are sorted by their bytes in UTF-8.
+	//     the users, sorted by the bytes of their ids in UTF-8. A server may
+	//     refuse this with UNIMPLEMENTED.
 	GetAllUsers(grpc.BidiStreamingServer[GetUserRequest, Info]) error
 	mustEmbedUnimplementedUserInfoServer()
 }

@@ -1,0 +1,427 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/mongotest"
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/store"
+	"github.com/belfry-notify/belfry/internal/template"
+)
+
+// starts stands in for Temporal: it keeps what was started. The end-to-end
+// tests have the real one.
+type starts struct {
+	mu      sync.Mutex
+	started []*notify.Notification
+	err     error
+}
+
+func (s *starts) Start(_ context.Context, n *notify.Notification, _ bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.started = append(s.started, n)
+	}
+	return s.err
+}
+
+// A server is the API over a real store.
+type server struct {
+	t      *testing.T
+	http   *httptest.Server
+	store  *store.Store
+	starts *starts
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	kept, err := store.Open(mongotest.NewURI(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(t.Context()))) })
+	s := &server{t: t, store: kept, starts: &starts{}}
+	served, err := api.NewServer(api.Config{
+		Version: "test", Store: kept, Templates: template.New(), Starter: s.starts,
+		Checks: map[string]api.Check{
+			"mongo":    kept.Ping,
+			"temporal": func(context.Context) error { return s.starts.err },
+		},
+		Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
+	require.NoError(t, err)
+	s.http = httptest.NewServer(served.Handler())
+	t.Cleanup(s.http.Close)
+	return s
+}
+
+type problem struct {
+	Title  string              `json:"title"`
+	Status int                 `json:"status"`
+	Detail string              `json:"detail"`
+	Code   string              `json:"code"`
+	Errors []notify.FieldError `json:"errors"`
+}
+
+// locations are where a problem says that something is wrong.
+func (p problem) locations() []string {
+	locations := make([]string, len(p.Errors))
+	for i, e := range p.Errors {
+		locations[i] = e.Location
+	}
+	return locations
+}
+
+// ask sends a request; a body that is no text is sent as JSON.
+func (s *server) ask(method, path string, body any, header ...string) (*http.Response, []byte) {
+	s.t.Helper()
+	text, ok := body.(string)
+	if !ok && body != nil {
+		encoded, err := json.Marshal(body)
+		require.NoError(s.t, err)
+		text = string(encoded)
+	}
+	request, err := http.NewRequestWithContext(s.t.Context(), method, s.http.URL+path, bytes.NewBufferString(text))
+	require.NoError(s.t, err)
+	if text != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(s.t, err)
+	defer response.Body.Close()
+	var answer bytes.Buffer
+	_, err = answer.ReadFrom(response.Body)
+	require.NoError(s.t, err)
+	return response, answer.Bytes()
+}
+
+// get sends a request that must be answered with the status, and decodes the
+// answer.
+func get[T any](s *server, method, path string, status int, body any) T {
+	s.t.Helper()
+	response, text := s.ask(method, path, body)
+	require.Equal(s.t, status, response.StatusCode, "%s %s: %s", method, path, text)
+	var answer T
+	if len(text) > 0 {
+		require.NoError(s.t, json.Unmarshal(text, &answer), "%s", text)
+	}
+	return answer
+}
+
+// refused sends a request that must be refused with the status.
+func (s *server) refused(method, path string, status int, body any) problem {
+	s.t.Helper()
+	response, text := s.ask(method, path, body)
+	require.Equal(s.t, status, response.StatusCode, "%s %s: %s", method, path, text)
+	require.Equal(s.t, "application/problem+json", response.Header.Get("Content-Type"))
+	var p problem
+	require.NoError(s.t, json.Unmarshal(text, &p), "%s", text)
+	require.Equal(s.t, status, p.Status)
+	require.NotEmpty(s.t, p.Title)
+	require.NotEmpty(s.t, p.Detail)
+	require.NotEmpty(s.t, p.Code)
+	return p
+}
+
+func email(subject, html string) map[string]any {
+	return map[string]any{"email": map[string]any{"subject": subject, "html": html}}
+}
+
+func welcome(s *server) {
+	s.t.Helper()
+	get[notify.Template](s, http.MethodPost, "/v1/templates", http.StatusCreated,
+		map[string]any{"name": "welcome", "channels": email("Hi {{ film }}", "<p>{{ film }}</p>")})
+}
+
+type object = map[string]any
+
+func to(emails ...string) []object {
+	recipients := []object{}
+	for _, e := range emails {
+		recipients = append(recipients, object{"email": e})
+	}
+	return recipients
+}
+
+func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	welcome(s)
+	ann := to("ann@example.com")
+	many := make([]object, 1001)
+	for i := range many {
+		many[i] = object{"email": fmt.Sprintf("u%d@example.com", i)}
+	}
+	tests := []struct {
+		name   string
+		body   any
+		status int
+		at     string // a location that must be named
+		says   string // in its message
+	}{
+		{"unknown template", object{"template": "nothere", "to": ann}, 404, "", ""},
+		{"unknown version", object{"template": "welcome@7", "to": ann}, 404, "", ""},
+		{"malformed template", object{"template": "Wel come", "to": ann}, 422, "body.template", "name"},
+		{"unknown field", object{"template": "welcome", "to": ann, "subject": "x"}, 422, "body.subject", "unexpected"},
+		{"a field of a later capability", object{"template": "welcome", "to": ann, "audience": object{"id": "x"}}, 422, "body.audience", "unexpected"},
+		{"unknown field of a recipient", object{"template": "welcome", "to": []object{{"email": "a@b.c", "phone": "1"}}}, 422, "body.to[0].phone", "unexpected"},
+		{"repeated key", `{"template":"welcome","template":"welcome","to":[{"email":"a@b.c"}]}`, 422, "body", "repeated key"},
+		{"repeated key in data", `{"template":"welcome","to":[{"email":"a@b.c"}],"data":{"x":1,"x":2}}`, 422, "body", "repeated key"},
+		{"trailing JSON", `{"template":"welcome","to":[{"email":"a@b.c"}]} {}`, 422, "body", "more after"},
+		{"not JSON", `{"template":`, 422, "body", "not JSON"},
+		{"no body", ``, 422, "", ""},
+		{"not an object", `[]`, 422, "body", "object"},
+		{"20,000 nested brackets", `{"data":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, 422, "body", "depth"},
+		{"20,000 open brackets", strings.Repeat("[", 20_000), 422, "body", ""},
+		{"empty to", object{"template": "welcome", "to": []object{}}, 422, "body.to", "1"},
+		{"no to", object{"template": "welcome"}, 422, "body", "to"},
+		{"to is null", object{"template": "welcome", "to": nil}, 422, "body.to", ""},
+		{"1,001 recipients", object{"template": "welcome", "to": many}, 422, "body.to", "1000"},
+		{"template and content", object{"template": "welcome", "content": email("s", "h"), "to": ann}, 422, "body.content", "exactly one"},
+		{"neither template nor content", object{"to": ann}, 422, "body.template", "exactly one"},
+		{"user_id and email", object{"template": "welcome", "to": []object{{"user_id": "u", "email": "a@b.c"}}}, 422, "body.to[0]", "exactly one"},
+		{"neither user_id nor email", object{"template": "welcome", "to": []object{{"name": "Ann"}}}, 422, "body.to[0]", "exactly one"},
+		{"malformed address", object{"template": "welcome", "to": to("not an address")}, 422, "body.to[0].email", "mail address"},
+		{"address with a name", object{"template": "welcome", "to": to("Ann <ann@example.com>")}, 422, "body.to[0].email", "bare"},
+		{"address without a domain", object{"template": "welcome", "to": to("ann@")}, 422, "body.to[0].email", ""},
+		{"CR and LF in an address", object{"template": "welcome", "to": to("ann@example.com\r\nBcc: eve@example.com")}, 422, "body.to[0].email", "control"},
+		{"LF in a name", object{"template": "welcome", "to": []object{{"email": "a@b.c", "name": "Ann\nBcc: eve@example.com"}}}, 422, "body.to[0].name", "control"},
+		{"NUL in a name", object{"template": "welcome", "to": []object{{"email": "a@b.c", "name": "Ann\x00"}}}, 422, "body.to[0].name", "control"},
+		{"LF in a subject", object{"content": email("Hi\nBcc: eve@example.com", "<p>"), "to": ann}, 422, "body.content.email.subject", ""},
+		{"NUL in a subject", object{"content": email("Hi\x00", "<p>"), "to": ann}, 422, "body.content.email.subject", ""},
+		{"CR in from", object{"content": object{"email": object{"subject": "s", "html": "h", "from": "a@b.c\r\nX: y"}}, "to": ann}, 422, "body.content.email.from", ""},
+		{"data over 64 KiB", object{"template": "welcome", "to": ann, "data": object{"x": strings.Repeat("x", 65_536)}}, 422, "body.data", "65536"},
+		{"data that is no object", object{"template": "welcome", "to": ann, "data": []int{1}}, 422, "body.data", "object"},
+		{"data with Belfry's own key", object{"template": "welcome", "to": ann, "data": object{"recipient": "x"}}, 422, "body.data.recipient", "own"},
+		{"body over 1 MiB", object{"template": "welcome", "to": ann, "data": object{"x": strings.Repeat("x", 1<<20)}}, 413, "", ""},
+		{"a channel twice", object{"template": "welcome", "to": ann, "channels": []string{"email", "email"}}, 422, "body.channels", "unique"},
+		{"no channel", object{"template": "welcome", "to": ann, "channels": []string{}}, 422, "body.channels", "1"},
+		{"unknown channel", object{"template": "welcome", "to": ann, "channels": []string{"pigeon"}}, 422, "body.channels[0]", "email"},
+		{"17 tags", object{"template": "welcome", "to": ann, "tags": strings.Split(strings.Repeat("t,", 16)+"t", ",")}, 422, "body.tags", "16"},
+		{"a tag of 65 characters", object{"template": "welcome", "to": ann, "tags": []string{strings.Repeat("ü", 65)}}, 422, "body.tags[0]", "64"},
+		{"17 keys of metadata", object{"template": "welcome", "to": ann, "metadata": keys(17)}, 422, "body.metadata", "16"},
+		{"metadata that is no text", object{"template": "welcome", "to": ann, "metadata": object{"x": 1}}, 422, "body.metadata.x", "string"},
+		{"content without a channel", object{"content": object{}, "to": ann}, 422, "body.content", "channel"},
+		{"content without a subject", object{"content": email(" ", "<p>"), "to": ann}, 422, "body.content.email.subject", "empty"},
+		{"a Liquid error", object{"content": email("s", "<p>\n{{ x"), "to": ann}, 422, "body.content.email.html", "line 2"},
+		{"an unknown filter", object{"content": email("s", "{{ x | nosuch }}"), "to": ann}, 422, "body.content.email.html", "nosuch"},
+		{"20,000 nested ifs", object{"content": email("s", strings.Repeat("{% if x %}", 20_000)), "to": ann}, 422, "body.content.email.html", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			began := time.Now()
+			p := s.refused(http.MethodPost, "/v1/notifications", test.status, test.body)
+			require.Less(t, time.Since(began), 2*time.Second)
+			if test.at != "" {
+				require.Contains(t, p.locations(), test.at, "%+v", p)
+				for _, e := range p.Errors {
+					if e.Location == test.at {
+						require.Contains(t, e.Message, test.says)
+						break
+					}
+				}
+			}
+		})
+	}
+	require.Empty(t, s.starts.started, "nothing is started")
+}
+
+func keys(n int) map[string]string {
+	m := map[string]string{}
+	for i := range n {
+		m[fmt.Sprint(i)] = "x"
+	}
+	return m
+}
+
+func TestAllThatIsWrongIsListedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := s.refused(http.MethodPost, "/v1/notifications", 422, object{
+		"content":  email("{{ broken", "{% if %}"),
+		"to":       []object{{"email": "nonsense"}, {"user_id": "u", "email": "a@b.c"}, {"name": "x"}},
+		"channels": []string{"pigeon"},
+		"data":     object{"recipient": 1},
+		"tags":     []string{""},
+		"surprise": 1,
+	})
+	require.Subset(t, p.locations(), []string{
+		"body.content.email.subject", "body.content.email.html", "body.to[0].email", "body.to[1]", "body.to[2]",
+		"body.channels[0]", "body.data.recipient", "body.tags[0]", "body.surprise",
+	})
+}
+
+func TestAnotherContentTypeIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	for _, contentType := range []string{"text/plain", "application/x-www-form-urlencoded", "", "application/xml"} {
+		response, text := s.ask(http.MethodPost, "/v1/notifications", `{"to":[]}`, "Content-Type", contentType)
+		require.Equal(t, 415, response.StatusCode, "%q: %s", contentType, text)
+		require.Equal(t, "application/problem+json", response.Header.Get("Content-Type"))
+	}
+	response, _ := s.ask(http.MethodPost, "/v1/notifications", `{}`, "Content-Type", "Application/JSON; charset=utf-8")
+	require.Equal(t, 422, response.StatusCode)
+}
+
+func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v2", 404, nil).Code)
+	require.Equal(t, "method_not_allowed", s.refused(http.MethodPatch, "/v1/templates", 405, object{}).Code)
+	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v1/notifications/"+uuid.NewString(), 404, nil).Code)
+	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v1/notifications/"+uuid.NewString()+"/deliveries", 404, nil).Code)
+	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v1/deliveries/"+uuid.NewString(), 404, nil).Code)
+	for path, at := range map[string]string{
+		"/v1/notifications?limit=0": "query.limit", "/v1/notifications?limit=201": "query.limit", "/v1/notifications?limit=x": "query.limit",
+		"/v1/notifications?cursor=!!!": "query.cursor", "/v1/templates?cursor=bm9wZQ": "query.cursor", "/v1/notifications?status=lost": "query.status",
+		"/v1/notifications?from=yesterday": "query.from", "/v1/notifications?colour=red": "query.colour", "/v1/notifications/17": "path.id",
+		"/v1/templates/BAD%20NAME": "path.name", "/v1/templates/x?version=0": "query.version",
+	} {
+		require.Contains(t, s.refused(http.MethodGet, path, 422, nil).locations(), at, path)
+	}
+}
+
+func TestTemplatesOverHTTP(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	require.Equal(t, `{"items":[]}`, strings.TrimSpace(string(second(s.ask(http.MethodGet, "/v1/templates", nil)))))
+	welcome(s)
+	require.Equal(t, "conflict", s.refused(http.MethodPost, "/v1/templates", 409, object{"name": "welcome", "channels": email("s", "h")}).Code)
+
+	changed := get[notify.Template](s, http.MethodPut, "/v1/templates/welcome", 200, object{"description": "second", "channels": email("Second", "<p>2</p>")})
+	require.Equal(t, 2, changed.Version)
+	require.Equal(t, changed, get[notify.Template](s, http.MethodGet, "/v1/templates/welcome", 200, nil))
+	require.Equal(t, "Hi {{ film }}", get[notify.Template](s, http.MethodGet, "/v1/templates/welcome?version=1", 200, nil).Channels.Email.Subject)
+	require.Equal(t, "template_not_found", s.refused(http.MethodGet, "/v1/templates/welcome?version=3", 404, nil).Code)
+	require.Equal(t, "template_not_found", s.refused(http.MethodPut, "/v1/templates/other", 404, object{"channels": email("s", "h")}).Code)
+
+	type preview struct {
+		Channel string
+		Content notify.Email
+	}
+	shown := get[preview](s, http.MethodPost, "/v1/templates/welcome/preview", 200,
+		object{"version": 1, "data": object{"film": "<Solaris>"}, "recipient": object{"name": "Ann"}})
+	require.Equal(t, preview{"email", notify.Email{Subject: "Hi <Solaris>", HTML: "<p>&lt;Solaris&gt;</p>", Text: "<Solaris>"}}, shown)
+	missing := s.refused(http.MethodPost, "/v1/templates/welcome/preview", 422, object{"version": 1})
+	require.Contains(t, missing.Errors[0].Message, "film")
+
+	get[any](s, http.MethodDelete, "/v1/templates/welcome", 204, nil)
+	s.refused(http.MethodGet, "/v1/templates/welcome", 404, nil)
+	s.refused(http.MethodDelete, "/v1/templates/welcome", 404, nil)
+	anew := get[notify.Template](s, http.MethodPost, "/v1/templates", 201, object{"name": "welcome", "channels": email("s", "h")})
+	require.Equal(t, 3, anew.Version)
+}
+
+func second[A, B any](_ A, b B) B { return b }
+
+func TestBadTemplatesAreRefusedWithThePart(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	for _, test := range []struct {
+		name string
+		body object
+		at   string
+	}{
+		{"no name", object{"channels": email("s", "h")}, "body"},
+		{"bad name", object{"name": "-x", "channels": email("s", "h")}, "body.name"},
+		{"long name", object{"name": strings.Repeat("x", 65), "channels": email("s", "h")}, "body.name"},
+		{"no channel", object{"name": "x", "channels": object{}}, "body.channels"},
+		{"no html", object{"name": "x", "channels": object{"email": object{"subject": "s"}}}, "body.channels.email"},
+		{"unknown part", object{"name": "x", "channels": object{"email": object{"subject": "s", "html": "h", "amp": "x"}}}, "body.channels.email.amp"},
+		{"Liquid error in the text", object{"name": "x", "channels": object{"email": object{"subject": "s", "html": "h", "text": "{% for %}"}}}, "body.channels.email.text"},
+		{"Liquid error in the subject", object{"name": "x", "channels": email("{{", "h")}, "body.channels.email.subject"},
+	} {
+		require.Contains(t, s.refused(http.MethodPost, "/v1/templates", 422, test.body).locations(), test.at, test.name)
+	}
+	require.Empty(t, get[struct{ Items []any }](s, http.MethodGet, "/v1/templates", 200, nil).Items)
+}
+
+func TestListsGoOnWithTheirCursor(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	want := []string{}
+	for i := range 5 {
+		name := fmt.Sprintf("t%d", i)
+		want = append(want, name)
+		get[any](s, http.MethodPost, "/v1/templates", 201, object{"name": name, "channels": email("s", "h")})
+	}
+	seen := []string{}
+	for cursor, pages := "", 0; ; pages++ {
+		page := get[struct {
+			Items      []notify.Template
+			NextCursor string `json:"next_cursor"`
+		}](s, http.MethodGet, "/v1/templates?limit=2"+cursor, 200, nil)
+		for _, item := range page.Items {
+			seen = append(seen, item.Name)
+		}
+		if page.NextCursor == "" {
+			require.Equal(t, 2, pages)
+			break
+		}
+		require.Regexp(t, `^[A-Za-z0-9_-]+$`, page.NextCursor)
+		cursor = "&cursor=" + page.NextCursor
+	}
+	require.Equal(t, want, seen)
+}
+
+func TestReadinessNamesWhoIsAway(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	checks := func(status int) map[string]string {
+		return get[struct{ Checks map[string]string }](s, http.MethodGet, "/readyz", status, nil).Checks
+	}
+	require.Equal(t, map[string]string{"mongo": "ok", "temporal": "ok"}, checks(200))
+	s.starts.err = errors.New("connection refused")
+	require.Equal(t, map[string]string{"mongo": "ok", "temporal": "unavailable"}, checks(503))
+	require.Equal(t, map[string]string{"status": "ok"}, get[map[string]string](s, http.MethodGet, "/healthz", 200, nil))
+}
+
+func TestTheDescriptionCoversTheContractAndLoadsNothingFromElsewhere(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	description := get[struct {
+		OpenAPI string `json:"openapi"`
+		Paths   map[string]map[string]any
+	}](s, http.MethodGet, "/openapi.json", 200, nil)
+	require.Equal(t, "3.1.0", description.OpenAPI)
+	for path, methods := range map[string][]string{
+		"/v1/templates": {"get", "post"}, "/v1/templates/{name}": {"get", "put", "delete"}, "/v1/templates/{name}/preview": {"post"},
+		"/v1/notifications": {"get", "post"}, "/v1/notifications/{id}": {"get"}, "/v1/notifications/{id}/deliveries": {"get"},
+		"/v1/deliveries/{id}": {"get"}, "/v1/users/{user_id}/notifications": {"get"},
+	} {
+		for _, method := range methods {
+			require.Contains(t, description.Paths[path], method, path)
+		}
+	}
+	response, page := s.ask(http.MethodGet, "/docs", nil)
+	require.Equal(t, 200, response.StatusCode)
+	require.NotRegexp(t, `(src|href)="(https?:)?//`, string(page))
+}
+
+func TestWhileTemporalIsAwayNothingIsPromised(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	welcome(s)
+	s.starts.err = &notify.Error{Code: notify.CodeUnavailable}
+	response, text := s.ask(http.MethodPost, "/v1/notifications", object{"template": "welcome", "to": to("ann@example.com")})
+	require.Equal(t, 503, response.StatusCode, "%s", text)
+	require.NotEmpty(t, response.Header.Get("Retry-After"))
+	require.Empty(t, get[struct{ Items []any }](s, http.MethodGet, "/v1/notifications", 200, nil).Items)
+}
