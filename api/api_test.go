@@ -301,7 +301,7 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 func TestTemplatesOverHTTP(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	require.Equal(t, `{"items":[]}`, strings.TrimSpace(string(second(s.ask(http.MethodGet, "/v1/templates", nil)))))
+	require.JSONEq(t, `{"items":[]}`, string(second(s.ask(http.MethodGet, "/v1/templates", nil))))
 	welcome(s)
 	require.Equal(t, "conflict", s.refused(http.MethodPost, "/v1/templates", 409, object{"name": "welcome", "channels": email("s", "h")}).Code)
 

@@ -52,6 +52,7 @@ type notificationView struct {
 
 type notificationOutput struct{ Body notificationView }
 
+// NotificationID is the notification that a path names.
 type NotificationID struct {
 	ID string `path:"id" format:"uuid"`
 }
@@ -101,7 +102,7 @@ func (s *Server) notificationRoutes(api huma.API) {
 			}
 			records, err := s.Store.Notifications(ctx, store.NotificationQuery{
 				Status: in.Status, Template: in.Template, Tag: in.Tag,
-				From: in.From, To: in.Period.To, After: after, Limit: in.Limit + 1,
+				From: in.From, To: in.To, After: after, Limit: in.Limit + 1,
 			})
 			if err != nil {
 				return nil, s.fail(err)

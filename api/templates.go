@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,11 +14,7 @@ import (
 // bodies can be checked together with everything else.
 type templatesKey struct{}
 
-// namePattern is what a template may be called.
-const namePattern = `^[a-z0-9][a-z0-9._-]{0,63}$`
-
-var nameRegexp = regexp.MustCompile(namePattern)
-
+// TemplateName is the template that a path names.
 type TemplateName struct {
 	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9._-]{0,63}$" example:"welcome"`
 }

@@ -37,7 +37,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "belfry")
 	build := exec.Command("go", "build", "-race", "-o", binary, "../cmd/belfry")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
@@ -344,7 +344,7 @@ func catcher(t *testing.T) string {
 
 func readJSON(t *testing.T, url string, into any) {
 	t.Helper()
-	response, err := http.Get(url) //nolint:gosec,noctx // the address of the test's own catcher
+	response, err := http.Get(url) // the test's own catcher
 	require.NoError(t, err)
 	defer response.Body.Close()
 	require.Equal(t, http.StatusOK, response.StatusCode)

@@ -22,7 +22,7 @@ func Run(ctx context.Context, url string, log *slog.Logger) error {
 	for ctx.Err() == nil {
 		connection, err := connect(ctx, url, log)
 		if err != nil {
-			return nil // ctx has ended
+			return nil //nolint:nilerr // told to stop
 		}
 		log.InfoContext(ctx, "connected to RabbitMQ")
 		closed := connection.NotifyClose(make(chan *amqp.Error, 1))

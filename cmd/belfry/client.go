@@ -51,7 +51,7 @@ func (s server) call(ctx context.Context, method, path string, header http.Heade
 	if err != nil {
 		return fmt.Errorf("ask Belfry: %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read
+	defer response.Body.Close()
 	if response.StatusCode >= http.StatusBadRequest {
 		return problemOf(response)
 	}

@@ -34,6 +34,13 @@ func (versionCommand) Run() error {
 }
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "belfry:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var c cli
@@ -42,9 +49,5 @@ func main() {
 		kong.Description("Durable notifications. Servers are set up by environment variables: see the README."),
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)))
-	if err := command.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "belfry:", err)
-		stop()
-		os.Exit(1)
-	}
+	return command.Run()
 }

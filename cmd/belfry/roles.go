@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -168,20 +169,17 @@ func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group) {
 	run.Go(func() error { return starter.Run(ctx, b.cfg.AMQPURL, b.log) })
 }
 
-// ensureIndexes tries until MongoDB is there; what cannot help later is
-// logged.
+// ensureIndexes tries until MongoDB is there.
 func (b *belfry) ensureIndexes(ctx context.Context) error {
-	for {
-		err := b.store.EnsureIndexes(ctx, b.log)
-		if err == nil || ctx.Err() != nil {
-			return nil
-		}
-		b.log.WarnContext(ctx, "indexes are not there yet, trying again", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(5 * time.Second):
-		}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, b.store.EnsureIndexes(ctx, b.log) },
+		backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, next time.Duration) {
+			b.log.WarnContext(ctx, "MongoDB is away, its indexes wait", "error", err, "next_try", next.Round(time.Millisecond))
+		}))
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // told to stop
 	}
+	return err
 }
 
 // checks ask the neighbours that the API needs to accept a notification, and

@@ -138,7 +138,7 @@ func errorOf(err error) *notify.Error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		code = codes.DeadlineExceeded
 	}
-	switch code { //nolint:exhaustive // every other code means that something is set up wrongly
+	switch code {
 	case codes.NotFound, codes.InvalidArgument: // all we send is the id
 		return &notify.Error{Code: notify.CodeUserNotFound, Detail: "the idp does not know the user", Err: err}
 	case codes.DeadlineExceeded, codes.Canceled:

@@ -84,7 +84,7 @@ func sameVersion(a, b os.FileInfo) bool {
 }
 
 func readUsers(path string) (*directory, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the users file: %w", err)
 	}

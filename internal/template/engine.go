@@ -105,10 +105,7 @@ func (m *mail) render(r *run) (notify.Email, error) {
 	var rendered notify.Email
 	var faults []notify.FieldError
 	for _, p := range m.parts {
-		text, err := r.render(p)
-		if err == nil {
-			text, err = p.finish(text)
-		}
+		text, err := p.text(r)
 		if err != nil && r.ctx.Err() != nil && errors.Is(err, r.ctx.Err()) {
 			return notify.Email{}, fmt.Errorf("render email: %w", err)
 		}

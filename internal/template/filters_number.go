@@ -86,7 +86,7 @@ func subtractInts(a, b int) (int, bool) { return a - b, (a-b < a) == (b > 0) }
 func subtractFloats(a, b float64) float64 { return a - b }
 
 func multiplyInts(a, b int) (int, bool) {
-	high, low := bits.Mul64(uint64(max(a, -a)), uint64(max(b, -b))) //nolint:gosec // magnitudes
+	high, low := bits.Mul64(uint64(max(a, -a)), uint64(max(b, -b)))
 	return a * b, high == 0 && low <= math.MaxInt64 && a != math.MinInt && b != math.MinInt
 }
 

@@ -55,6 +55,9 @@ func FuzzRender(f *testing.F) {
 	for _, seed := range seeds {
 		f.Add(seed, data)
 	}
+	for _, source := range ordinary {
+		f.Add(source, filterData)
+	}
 	engine := New()
 	f.Fuzz(func(t *testing.T, source, data string) {
 		mail := notify.Email{Subject: source, HTML: source, Text: source, From: source}

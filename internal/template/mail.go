@@ -26,6 +26,18 @@ type part struct {
 	of     func(*notify.Email) *string
 }
 
+// text renders the part.
+func (p *part) text(r *run) (string, error) {
+	rendered, err := r.render(p)
+	if err != nil {
+		return "", err
+	}
+	if rendered, err = p.finish(rendered); err == nil && len(rendered) > p.limit { // U+FFFD is longer than what it replaces
+		err = tooLong(p.limit)
+	}
+	return rendered, err
+}
+
 // kinds are the parts a mail can have.
 var kinds = []part{
 	{name: "subject", limit: notify.MaxSubjectBytes, finish: header,
@@ -101,11 +113,7 @@ func mailbox(rendered string) (string, error) {
 // U+FFFD as a browser does (HTML standard, 13.2.3.5).
 func body(rendered string) (string, error) {
 	valid := strings.ToValidUTF8(rendered, "\uFFFD")
-	valid = strings.ReplaceAll(valid, "\x00", "\uFFFD")
-	if len(valid) > notify.MaxBodyBytes {
-		return "", tooLong(notify.MaxBodyBytes)
-	}
-	return valid, nil
+	return strings.ReplaceAll(valid, "\x00", "\uFFFD"), nil
 }
 
 func isBody(name string) bool { return name == "html" || name == "text" }

@@ -23,8 +23,9 @@ type markup string
 // Sizes for the limits, in bytes. What a value really takes depends on Go;
 // these are near enough and the same everywhere.
 const (
-	elementBytes = 16 // any value, in a list or an object
-	bytesPerUnit = 64 // of text handled in a unit of work
+	elementBytes   = 16  // any value, in a list or an object
+	longFloatBytes = 330 // besides, a very large or small float, which has that many digits as text
+	bytesPerUnit   = 64  // of text handled in a unit of work
 )
 
 // print writes a value as {{ }} shows it, escaped where the part is.
@@ -223,6 +224,10 @@ func sizeOf(value any, limit int) int {
 			size += elementBytes + len(key) + sizeOf(item, limit-size)
 		}
 		return size
+	case float64:
+		if magnitude := math.Abs(v); magnitude > 1e21 || magnitude < 1e-21 {
+			return elementBytes + longFloatBytes
+		}
 	}
 	return elementBytes
 }
