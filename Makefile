@@ -64,8 +64,8 @@ lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, ve
 
 .PHONY: proto
 proto: .tools/buf .tools/protoc-gen-go .tools/protoc-gen-go-grpc ## Generate Go from the idp's proto
-	.tools/buf lint
-	.tools/buf generate
+	.tools/buf lint . --config tools/proto/buf.yaml
+	.tools/buf generate . --config tools/proto/buf.yaml --template tools/proto/buf.gen.yaml
 
 .tools/buf: tools/proto/go.mod
 	@echo "building buf (some minutes, once)"

@@ -81,6 +81,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	defer func() { _ = out.Flush() }() // an error: the client left
 	_, _ = out.WriteString(`{"items": [`)
 	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
 	for i, item := range items {
 		if i > 0 {
 			_ = out.WriteByte(',')
@@ -181,7 +182,9 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (*entry, []byte, 
 
 func (h *handler) json(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // an error: the client left
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(value) // an error: the client left
 }
 
 func (h *handler) fail(w http.ResponseWriter, err error) {

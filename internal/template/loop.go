@@ -44,13 +44,13 @@ func (l *loop) render(r *run) error {
 	}
 
 	outer, shadowed, wasSet := r.loop, r.variables[l.Variable], r.has(l.Variable)
+	delete(r.variables, l.Variable) // but it is held on to
 	r.loop = &position{outer: outer, length: over.length}
 	err = l.turn(r, over, columns)
 	r.loop = outer
+	r.drop(l.Variable)
 	if wasSet {
 		r.variables[l.Variable] = shadowed
-	} else {
-		delete(r.variables, l.Variable)
 	}
 	return err
 }
@@ -63,6 +63,7 @@ func (l *loop) turn(r *run, over turns, columns int) error {
 			return r.fatal
 		}
 		r.loop.index = i
+		r.drop(l.Variable)
 		r.variables[l.Variable] = variable{value: over.at(i)}
 		if l.table {
 			r.out.writeString(openCell(i, columns)) //nolint:errcheck // the next write fails too

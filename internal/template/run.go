@@ -105,6 +105,12 @@ func (r *run) has(name string) bool {
 	return ok
 }
 
+// drop forgets a variable.
+func (r *run) drop(name string) {
+	r.held -= r.variables[name].size
+	delete(r.variables, name)
+}
+
 // assign sets a variable until the end of the part.
 func (r *run) assign(name string, value any) error {
 	size := sizeOf(value, maxValueBytes)

@@ -81,6 +81,7 @@ function pairs(list) {
 async function open(id) {
   const mail = await (await get(`messages/${id}`)).json();
   current = id;
+  history.replaceState(null, "", `#${id}`);
   at("subject").textContent = mail.subject || "(no subject)";
   at("envelope").replaceChildren(...pairs([
     ["From", (mail.headers.From || [mail.from]).join(", ")],
@@ -105,6 +106,7 @@ async function open(id) {
 
 function close() {
   current = null;
+  history.replaceState(null, "", location.pathname);
   at("mail").hidden = true;
   at("hint").hidden = false;
 }
@@ -131,4 +133,5 @@ at("clear").onclick = async () => {
   await fetch("messages", { method: "DELETE" });
   await refresh();
 };
+if (/^#\d+$/.test(location.hash)) open(location.hash.slice(1)).catch(close);
 poll();
