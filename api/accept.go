@@ -13,75 +13,100 @@ import (
 // acceptTimeout bounds how long a caller waits while a neighbour is away.
 const acceptTimeout = 4500 * time.Millisecond
 
-// maxWhole is how large a notification may be that travels whole in its
-// workflow's input, in bytes of JSON.
-const maxWhole = 64 << 10
+// A notification travels whole in its workflow's input up to these sizes.
+const (
+	maxWhole           = 64 << 10 // bytes of JSON
+	maxWholeDeliveries = 10
+)
 
 // accept makes a notification durable. A small one by template is so when
 // Temporal has it, and its document is only a projection; any other one is
-// stored first, and started by reference.
-func (s *Server) accept(ctx context.Context, r *notificationRequest) (*notify.Record, error) {
+// stored first, and started by reference. Both may be done again, which is
+// what a replay under an idempotency key does: it says so, and whatever was
+// left undone is done.
+func (s *Server) accept(ctx context.Context, key string, r *notificationRequest) (record *notify.Record, replayed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	record, err := s.record(ctx, r)
-	if err != nil {
-		return nil, err
+	decided := &notify.IdempotencyKey{NotificationID: newID(), CreatedAt: s.now()}
+	if key == "" {
+		if decided.Template, err = s.pin(ctx, r.Template); err != nil {
+			return nil, false, err
+		}
+	} else {
+		if decided, replayed, err = s.decide(ctx, key, r, decided); err != nil {
+			return nil, false, err
+		}
 	}
+	if replayed {
+		known, err := s.Store.Notification(ctx, decided.NotificationID)
+		if err == nil && known.Status.Ended() {
+			return known, true, nil
+		}
+		if err != nil && notify.CodeOf(err) != notify.CodeNotFound {
+			return nil, false, err
+		}
+	}
+	if record, err = s.record(ctx, r, decided); err != nil {
+		return nil, false, err
+	}
+	return record, replayed, s.begin(ctx, record)
+}
+
+// begin starts a notification and stores it. What is done already is left as
+// it is.
+func (s *Server) begin(ctx context.Context, record *notify.Record) error {
 	n := &record.Notification
 	whole, err := travelsWhole(n)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !whole {
-		if err := s.Store.InsertNotification(ctx, record); err != nil {
-			return nil, err
+		if err := s.Store.InsertNotification(ctx, record); err != nil && notify.CodeOf(err) != notify.CodeConflict {
+			return err
 		}
-		return record, s.Starter.Start(ctx, n, false)
+		return s.Starter.Start(ctx, n, false)
 	}
 	if err := s.Starter.Start(ctx, n, true); err != nil {
-		return nil, err
+		return err
 	}
 	// Temporal has it: if this insert is lost, the workflow makes up for it.
 	err = s.Store.InsertNotification(ctx, record)
 	if err != nil && notify.CodeOf(err) != notify.CodeConflict {
 		s.log.WarnContext(ctx, "notification accepted, its document comes later", "notification", n.ID, "error", err)
 	}
-	return record, nil
+	return nil
 }
 
-// record is the notification that a request asks for.
-func (s *Server) record(ctx context.Context, r *notificationRequest) (*notify.Record, error) {
+// record is the notification that a request asks for, as was decided when it
+// came first.
+func (s *Server) record(ctx context.Context, r *notificationRequest, decided *notify.IdempotencyKey) (*notify.Record, error) {
 	metadata, err := metadataObject(r.Metadata)
 	if err != nil {
 		return nil, err
 	}
-	now := s.now()
 	n := notify.Notification{
-		ID:        newID(),
+		ID:        decided.NotificationID,
+		Template:  decided.Template,
 		Content:   r.Content,
 		To:        r.recipients(),
-		Channels:  r.Channels,
+		Channels:  r.channels(),
 		Data:      r.Data.Object,
 		Tags:      r.Tags,
 		Metadata:  metadata,
-		CreatedAt: now,
-		SendAt:    now,
-		ExpiresAt: now.Add(notify.DefaultExpiry),
-	}
-	if len(n.Channels) == 0 {
-		n.Channels = []notify.Channel{notify.ChannelEmail}
+		CreatedAt: decided.CreatedAt,
+		SendAt:    decided.CreatedAt,
+		ExpiresAt: decided.CreatedAt.Add(notify.DefaultExpiry),
 	}
 	if n.Tags == nil {
 		n.Tags = []string{}
 	}
 	bodies := r.Content
-	if r.Template != "" {
-		template, err := s.pin(ctx, r.Template)
+	if n.Template != nil {
+		template, err := s.Store.Template(ctx, *n.Template)
 		if err != nil {
 			return nil, err
 		}
-		ref := template.Ref()
-		n.Template, bodies = &ref, &template.Channels
+		bodies = &template.Channels
 	}
 	for i, channel := range n.Channels {
 		if !bodies.Has(channel) {
@@ -92,13 +117,19 @@ func (s *Server) record(ctx context.Context, r *notificationRequest) (*notify.Re
 	}
 	return &notify.Record{
 		Notification: n,
-		Progress:     notify.Progress{Status: notify.StatusSending, Counts: queued(&n)},
+		Progress: notify.Progress{
+			Status: notify.StatusSending,
+			Counts: notify.Counts{Total: n.Deliveries(), Queued: n.Deliveries()},
+		},
 	}, nil
 }
 
 // pin finds the version of a template that a request means: name@version, or
-// the newest one of a name.
-func (s *Server) pin(ctx context.Context, template string) (*notify.Template, error) {
+// the newest one of a name. It is nil for free-form content.
+func (s *Server) pin(ctx context.Context, template string) (*notify.TemplateRef, error) {
+	if template == "" {
+		return nil, nil
+	}
 	parts := templateRef.FindStringSubmatch(template)
 	version := 0
 	if parts[2] != "" {
@@ -107,7 +138,12 @@ func (s *Server) pin(ctx context.Context, template string) (*notify.Template, er
 			return nil, err
 		}
 	}
-	return s.Store.VisibleTemplate(ctx, parts[1], version)
+	found, err := s.Store.VisibleTemplate(ctx, parts[1], version)
+	if err != nil {
+		return nil, err
+	}
+	ref := found.Ref()
+	return &ref, nil
 }
 
 func metadataObject(metadata map[string]string) (notify.Object, error) {
@@ -118,31 +154,10 @@ func metadataObject(metadata map[string]string) (notify.Object, error) {
 	return notify.Object(text), err
 }
 
-// hasRecipientKey says whether data uses the key that is Belfry's own.
-func hasRecipientKey(data notify.Object) bool {
-	if data == "" {
-		return false
-	}
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(data), &keys); err != nil {
-		return false // not an object: the schema says so
-	}
-	_, there := keys["recipient"]
-	return there
-}
-
 func travelsWhole(n *notify.Notification) (bool, error) {
-	if n.Template == nil || n.Deliveries() > wholeLimit {
+	if n.Template == nil || n.Deliveries() > maxWholeDeliveries {
 		return false, nil
 	}
 	text, err := json.Marshal(n)
 	return len(text) < maxWhole, err
-}
-
-// wholeLimit is how many deliveries a notification may have that travels
-// whole.
-const wholeLimit = 10
-
-func queued(n *notify.Notification) notify.Counts {
-	return notify.Counts{Total: n.Deliveries(), Queued: n.Deliveries()}
 }

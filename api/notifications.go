@@ -27,6 +27,7 @@ func (s *Server) links(id string) links {
 
 type acceptedOutput struct {
 	Location string `header:"Location"`
+	Replayed string `header:"Idempotency-Replayed" doc:"true where the request had come before under its key"`
 	Body     struct {
 		ID     string        `json:"id" format:"uuid"`
 		Status notify.Status `json:"status"`
@@ -72,14 +73,20 @@ type Period struct {
 }
 
 func (s *Server) notificationRoutes(api huma.API) {
-	huma.Register(api, route(http.MethodPost, "/v1/notifications", "send-notification", "Tell somebody something", http.StatusAccepted, http.StatusNotFound),
-		func(ctx context.Context, in *struct{ Body notificationRequest }) (*acceptedOutput, error) {
-			record, err := s.accept(ctx, &in.Body)
+	huma.Register(api, route(http.MethodPost, "/v1/notifications", "send-notification", "Tell somebody something", http.StatusAccepted, http.StatusNotFound, http.StatusConflict),
+		func(ctx context.Context, in *struct {
+			Key  string `header:"Idempotency-Key" maxLength:"255" pattern:"^[ -~]*$" patternDescription:"printable characters" doc:"Sending again under the same key sends once"`
+			Body notificationRequest
+		}) (*acceptedOutput, error) {
+			record, replayed, err := s.accept(ctx, in.Key, &in.Body)
 			if err != nil {
 				return nil, s.fail(err)
 			}
 			out := &acceptedOutput{Location: "/v1/notifications/" + record.ID}
 			out.Body.ID, out.Body.Status, out.Body.Links = record.ID, record.Status, s.links(record.ID)
+			if replayed {
+				out.Replayed = "true"
+			}
 			return out, nil
 		})
 	huma.Register(api, route(http.MethodGet, "/v1/notifications/{id}", "get-notification", "See how a notification stands", http.StatusOK, http.StatusNotFound),

@@ -32,6 +32,9 @@ func retryHeader(after string) http.Header {
 	return http.Header{"Retry-After": {after}}
 }
 
+// huma has no other place to say how its errors look.
+func init() { huma.NewError = newProblem }
+
 // maxEcho is how much of a wrong value is shown to the caller.
 const maxEcho = 200
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/mail"
 	"regexp"
@@ -110,6 +111,19 @@ func (c *checks) metadata(metadata map[string]string) {
 	}
 }
 
+// hasRecipientKey says whether data uses the key that is Belfry's own.
+func hasRecipientKey(data notify.Object) bool {
+	if data == "" {
+		return false
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(data), &keys); err != nil {
+		return false // not an object: the schema says so
+	}
+	_, there := keys["recipient"]
+	return there
+}
+
 // checkAddress says why a text is not a bare mail address (RFC 5322,
 // addr-spec; lengths of RFC 5321, section 4.5.3.1).
 func checkAddress(address string) error {
@@ -135,6 +149,14 @@ func checkAddress(address string) error {
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// channels is the request's, or the default.
+func (r *notificationRequest) channels() []notify.Channel {
+	if len(r.Channels) == 0 {
+		return []notify.Channel{notify.ChannelEmail}
+	}
+	return r.Channels
 }
 
 // recipients is the request's "to" with each recipient once.

@@ -120,7 +120,6 @@ func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
 
 // Handler is the whole API as an HTTP handler.
 func (s *Server) Handler() http.Handler {
-	huma.NewError = newProblem // the library has no other place for it
 	router := chi.NewRouter()
 	router.Use(middleware.Recoverer, requireJSON)
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {

@@ -10,6 +10,7 @@ require (
 	github.com/stretchr/testify v1.12.1
 	go.mongodb.org/mongo-driver/v2 v2.10.0
 	go.temporal.io/api v1.64.1
+	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.56.0
 	google.golang.org/grpc v1.83.1
 	google.golang.org/protobuf v1.36.11

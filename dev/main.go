@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -89,7 +90,7 @@ func (c *execCommand) Run(ctx context.Context) error {
 
 type watchCommand struct{}
 
-func (watchCommand) Run() error {
+func (watchCommand) Run() error { //nolint:unparam // kong wants one
 	stack.Watch(os.Stdin)
 	return nil
 }
@@ -119,13 +120,13 @@ func run() int {
 	defer cancel()
 	context.AfterFunc(ctx, cancel) // a second Ctrl-C ends it at once; the watcher ends the rest
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	switch err := parsed.Run().(type) {
-	case nil:
-		return 0
-	case exit:
-		return int(err)
-	default:
+	err := parsed.Run()
+	if code, ok := errors.AsType[exit](err); ok {
+		return int(code)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "stack: %v\n", err)
 		return 1
 	}
+	return 0
 }

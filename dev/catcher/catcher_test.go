@@ -106,7 +106,7 @@ func TestDelete(t *testing.T) {
 		require.NoError(t, err)
 		answer, err := http.DefaultClient.Do(request)
 		require.NoError(t, err)
-		answer.Body.Close()
+		require.NoError(t, answer.Body.Close())
 		require.Equal(t, http.StatusNoContent, answer.StatusCode)
 		require.JSONEq(t, `{"items": []}`, string(read(t, c, "/messages")))
 	}

@@ -2,7 +2,6 @@ package catcher
 
 import (
 	"bytes"
-	"io"
 	"mime"
 	"strings"
 
@@ -16,9 +15,7 @@ type header struct {
 }
 
 // words decodes RFC 2047 encoded words in any charset a browser knows.
-var words = mime.WordDecoder{CharsetReader: func(label string, input io.Reader) (io.Reader, error) {
-	return charset.NewReaderLabel(label, input)
-}}
+var words = mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
 
 // scanHeader reads the two fields without parsing the rest of the mail: it
 // runs for every mail, thousands of times a second.

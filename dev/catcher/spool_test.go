@@ -3,6 +3,7 @@ package catcher
 import (
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -25,7 +26,7 @@ func TestAHundredThousandMailsInLittleMemory(t *testing.T) {
 	require.Less(t, heap()-before, int64(100<<20), "mails of 2 KB each must not be held in memory")
 
 	answer := httptest.NewRecorder()
-	newHandler(s, slog.New(slog.DiscardHandler)).ServeHTTP(answer, httptest.NewRequest("GET", "/messages", nil))
+	newHandler(s, slog.New(slog.DiscardHandler)).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/messages", nil))
 	var all struct{ Items []json.RawMessage }
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &all))
 	require.Len(t, all.Items, mails)

@@ -48,6 +48,12 @@ func lock(dir string) (*os.File, error) {
 	return file, nil
 }
 
+// unlock gives the data folder free, whoever else has inherited the file.
+func unlock(file *os.File) error {
+	err := syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+	return errors.Join(err, file.Close())
+}
+
 // holder is the process that wrote its number into the lock, 0 if unknown.
 func holder(file *os.File) int {
 	text := make([]byte, 20)

@@ -39,7 +39,7 @@ func Engines(ctx context.Context, config Config, watch []string) error {
 }
 
 // run starts the engines, then what comes after them, and stops it all when
-// ctx ends or a part does.
+// ctx ends, which is no error, or when a part does.
 func run(ctx context.Context, config Config, watch []string, then func(*Stack) error) error {
 	s, err := newStack(config, watch)
 	if err != nil {
@@ -47,28 +47,29 @@ func run(ctx context.Context, config Config, watch []string, then func(*Stack) e
 	}
 	defer s.stop()
 	s.printf("starting %s ...", s.names())
-	if err := s.startEngines(ctx); err != nil {
-		return unlessDone(ctx, err)
+	err = s.startEngines(ctx)
+	if err == nil {
+		err = then(s)
 	}
-	if err := then(s); err != nil {
-		return unlessDone(ctx, err)
+	if err == nil {
+		err = s.wait(ctx)
 	}
+	if ctx.Err() == nil {
+		return err
+	}
+	s.printf("\nstopping ...")
+	return nil
+}
+
+// wait returns when ctx ends, or when a part of the stack does.
+func (s *Stack) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		s.printf("\nstopping ...")
-		return nil
+		return ctx.Err()
 	case c := <-s.deaths:
 		s.printf("%s ended by itself (%s)%s", c.name, c.ending(), tail(c.log))
 		return errEnded
 	}
-}
-
-// unlessDone is err, or nil where somebody asked to stop.
-func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // names lists the engines for people.

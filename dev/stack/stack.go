@@ -45,7 +45,7 @@ func newStack(config Config, watch []string) (*Stack, error) {
 	}
 	s.env = s.offers()
 	if err := s.prepare(watch); err != nil {
-		return nil, errors.Join(err, s.lock.Close())
+		return nil, errors.Join(err, unlock(s.lock))
 	}
 	return s, nil
 }
@@ -147,7 +147,7 @@ func (s *Stack) startChild(name string, cmd *exec.Cmd, log string) (*child, erro
 func (s *Stack) printf(format string, args ...any) {
 	s.printing.Lock()
 	defer s.printing.Unlock()
-	fmt.Fprintf(s.config.Out, format+"\n", args...)
+	_, _ = fmt.Fprintf(s.config.Out, format+"\n", args...)
 }
 
 // Stop ends everything: those who use others first. All is gone within 10 s.
@@ -175,5 +175,7 @@ func (s *Stack) stop() {
 	}
 	s.family.close()
 	_ = s.logs.Close()
-	_ = s.lock.Close()
+	if err := unlock(s.lock); err != nil {
+		s.printf("unlock the data folder: %v", err)
+	}
 }

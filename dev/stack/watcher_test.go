@@ -41,7 +41,7 @@ func TestChildrenOfAKilledStackEnd(t *testing.T) {
 
 	lock, err := lock(data)
 	require.NoError(t, err)
-	require.NoError(t, lock.Close())
+	require.NoError(t, unlock(lock))
 }
 
 func TestALockIsWaitedForWhileTheWatcherCleansUp(t *testing.T) {
@@ -63,7 +63,7 @@ func TestALockIsWaitedForWhileTheWatcherCleansUp(t *testing.T) {
 	_ = stack.Wait() // it was killed
 	file, err := lock(data)
 	require.NoError(t, err)
-	require.NoError(t, file.Close())
+	require.NoError(t, unlock(file))
 	require.False(t, alive(sleeper), "the folder was free before the children had ended")
 }
 

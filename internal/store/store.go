@@ -39,6 +39,7 @@ type Store struct {
 	deliveries    *mongo.Collection
 	claims        *mongo.Collection
 	templates     *mongo.Collection
+	keys          *mongo.Collection
 
 	versions *lru.Cache[notify.TemplateRef, *notify.Template] // immutable, so never stale
 	highest  *lru.Cache[string, int]                          // the highest version seen of a template
@@ -86,6 +87,7 @@ func Open(uri string) (*Store, error) {
 		deliveries:    db.Collection("deliveries"),
 		claims:        db.Collection("claims"),
 		templates:     db.Collection("templates"),
+		keys:          db.Collection("keys"),
 		versions:      versions,
 		highest:       highest,
 	}, nil

@@ -27,7 +27,7 @@ func BenchmarkEmail(b *testing.B) {
 	}
 }
 
-// BenchmarkEmailTexts renders a short mail, as for a one-time code.
+// BenchmarkEmailShort renders a short mail, as for a one-time code.
 func BenchmarkEmailShort(b *testing.B) {
 	engine := New()
 	source := notify.Email{

@@ -5,7 +5,7 @@ const views = ["html", "text", "headers", "source"];
 const at = (id) => document.getElementById(id);
 
 let items = []; // oldest first
-let total = 0;
+let total = -1; // mails held; below 0 while not known
 let current = null; // id of the mail that is open
 let view = "html";
 
