@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.temporal.io/sdk/temporal"
+
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -20,6 +22,7 @@ type Store interface {
 	Notification(ctx context.Context, id string) (*notify.Record, error)
 	InsertNotification(ctx context.Context, r *notify.Record) error
 	UpdateProgress(ctx context.Context, id string, p notify.Progress) error
+	CountEnded(ctx context.Context, notificationID string) (notify.Counts, error)
 	Ledger
 }
 
@@ -82,4 +85,38 @@ func (a *Activities) Finish(ctx context.Context, f Finish) (notify.Progress, err
 		}
 	}
 	return f.Progress, retryable(err)
+}
+
+// Recount brings a notification's document up to date after a delivery of it
+// was tried again by hand. While the notification runs it fails, to be tried
+// again: its own workflow counts, and only when that is over is the document
+// free.
+func (a *Activities) Recount(ctx context.Context, notificationID string) error {
+	for {
+		record, err := a.Store.Notification(ctx, notificationID)
+		if err != nil {
+			return retryable(err)
+		}
+		if !record.Status.Ended() {
+			return temporal.NewApplicationErrorWithOptions("the notification still runs", "waiting",
+				temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
+		}
+		counts, err := a.Store.CountEnded(ctx, notificationID)
+		if err != nil {
+			return retryable(err)
+		}
+		// Two of these at once may each write what they read: the one who writes
+		// last finds the counts changed or right.
+		if counts == record.Counts {
+			return nil
+		}
+		progress := record.Progress
+		progress.Counts = counts
+		if progress.Status != notify.StatusCancelled {
+			progress.Status = counts.Status(progress.Status == notify.StatusExpired)
+		}
+		if err := a.Store.UpdateProgress(ctx, notificationID, progress); err != nil {
+			return retryable(err)
+		}
+	}
 }

@@ -2,11 +2,8 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -59,17 +56,14 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		if j.again || last != nil {
 			// Read after the claims: a claim without an outcome whose sender
 			// ended the delivery is then never taken for one in doubt.
-			ended, err := a.Store.Delivery(ctx, delivery.ID)
-			if err == nil && addDoubts(ended, last) {
-				err = a.Store.ReplaceDelivery(ctx, ended)
-			}
-			if notify.CodeOf(err) != notify.CodeNotFound {
+			ended, err := a.ended(ctx, delivery.ID, last)
+			if ended != nil || err != nil {
 				return ended, err
 			}
 		}
 		claim, err := a.nextClaim(ctx, j, delivery, to, first, last)
 		if err != nil {
-			return a.endedWithout(ctx, delivery, err)
+			return a.endedWithout(ctx, delivery, last, err)
 		}
 		claim.Token = token
 		err = a.Store.InsertClaim(ctx, claim)
@@ -83,37 +77,15 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		} else if err != nil {
 			return nil, err
 		}
-		if first == nil {
+		if claim.Content != nil {
 			first = claim
 		}
 		return a.act(ctx, delivery, first, claim)
 	}
 }
 
-// addDoubts adds to a delivery that has ended under one claim that the sender
-// with a later one may have sent it too and never came to say so. It says
-// whether there is such a doubt that was not known.
-func addDoubts(ended *notify.Delivery, last *notify.Claim) bool {
-	if last == nil || last.Number <= ended.Claim {
-		return false
-	}
-	doubts := last.Doubts - 1 // those after it count the claim it ended under
-	if last.InDoubt() {
-		doubts++
-	}
-	if doubts == 0 {
-		return false
-	}
-	ended.Claim = last.Number
-	if ended.State == notify.StateFailed {
-		ended.State, ended.Reason = notify.StateUnknown, ""
-	} else {
-		ended.Resent = true
-	}
-	return true
-}
-
-// claims reads a delivery's first and last claim, nil when there is none.
+// claims reads a delivery's last claim, and the first one that holds the
+// content to send; nil when there is none.
 func (a *Activities) claims(ctx context.Context, deliveryID string) (first, last *notify.Claim, err error) {
 	for n := 1; ; n++ {
 		claim, err := a.Store.Claim(ctx, notify.ClaimID(deliveryID, n))
@@ -123,7 +95,10 @@ func (a *Activities) claims(ctx context.Context, deliveryID string) (first, last
 		if err != nil {
 			return nil, nil, err
 		}
-		if first == nil {
+		if claim.Reopens() && claim.Doubts == 0 {
+			first = nil // nothing of before may have gone out: all is made anew
+		}
+		if first == nil && claim.Content != nil {
 			first = claim
 		}
 		last = claim
@@ -135,7 +110,10 @@ func (a *Activities) claims(ctx context.Context, deliveryID string) (first, last
 // without one.
 func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, to notify.Recipient, first, last *notify.Claim) (*notify.Claim, error) {
 	now := a.Now()
-	expired := !now.Before(j.notification.ExpiresAt)
+	stopped := j.stopped
+	if stopped == "" && !now.Before(j.notification.ExpiresAt) {
+		stopped = notify.ReasonExpired
+	}
 	claim := &notify.Claim{
 		ID:             notify.ClaimID(d.ID, 1),
 		Number:         1,
@@ -148,23 +126,18 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 		CreatedAt:      d.CreatedAt,
 		Provider:       a.Email.Name(),
 	}
-	if expired {
-		claim.Closed = notify.ReasonExpired
-	}
+	claim.Closed = stopped
 	if last == nil {
-		if expired {
+		if stopped != "" {
 			claim.Address = to.Email
 			return claim, nil
 		}
 		return claim, a.compose(ctx, j, to, claim)
 	}
 
-	if first.Content == nil && last.Closed == "" {
-		return nil, &endError{state: notify.StateUnknown, attempts: last.Attempts} // erased meanwhile
-	}
 	claim.Number = last.Number + 1
 	claim.ID = notify.ClaimID(d.ID, claim.Number)
-	claim.Address, claim.Name = first.Address, first.Name
+	claim.Reopened = last.Reopened
 	claim.Doubts = last.Doubts
 	if last.InDoubt() {
 		claim.Doubts++
@@ -181,8 +154,22 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 	default:
 		attempt.Error = last.Outcome.Error
 	}
-	claim.Attempts = appendAttempt(last.Attempts, attempt)
-	return claim, nil
+	claim.Attempts = last.Attempts
+	if !last.Reopens() { // which was no attempt
+		claim.Attempts = appendAttempt(last.Attempts, attempt)
+	}
+	switch {
+	case first != nil:
+		claim.Address, claim.Name = first.Address, first.Name
+		return claim, nil
+	case stopped != "":
+		claim.Address = last.Address
+		return claim, nil
+	case claim.Doubts == 0:
+		return claim, a.compose(ctx, j, to, claim)
+	default: // what may have gone out is not there any more: it was erased
+		return nil, &endError{state: notify.StateUnknown, attempts: claim.Attempts}
+	}
 }
 
 // maxAttempts bounds the attempts that a delivery shows: the first ones are
@@ -202,7 +189,7 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 		if d.State == notify.StateUnknown {
 			d.Reason = ""
 		}
-		return a.end(ctx, d)
+		return a.end(ctx, d, claim.Reopened)
 	}
 	sending, cancel := context.WithDeadline(ctx, claim.Deadline)
 	outcome := a.Email.Send(sending, notify.Message{
@@ -220,13 +207,13 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 	switch outcome.Kind {
 	case notify.OutcomeSent:
 		d.State, d.SentAt, d.ProviderID, d.Resent = notify.StateSent, &now, outcome.ProviderID, claim.Doubts > 0
-		return a.end(ctx, d)
+		return a.end(ctx, d, claim.Reopened)
 	case notify.OutcomePermanent:
 		d.State, d.Reason = notify.StateFailed, outcome.Reason
 		if claim.Doubts > 0 { // an earlier attempt may have gone out all the same
 			d.State, d.Reason = notify.StateUnknown, ""
 		}
-		return a.end(ctx, d)
+		return a.end(ctx, d, claim.Reopened)
 	case notify.OutcomeTransient, notify.OutcomeUnknown:
 		err := a.persist(ctx, func(ctx context.Context) error {
 			return a.Store.RecordOutcome(ctx, claim.ID, notify.ClaimOutcome{
@@ -248,94 +235,4 @@ func closedState(c *notify.Claim) notify.State {
 		return notify.StateUnknown
 	}
 	return notify.StateSkipped
-}
-
-// An endError ends a delivery before there is a claim to send it.
-type endError struct {
-	state    notify.State
-	reason   notify.Reason
-	attempts []notify.Attempt
-}
-
-func (e *endError) Error() string { return string(e.reason) }
-
-// endedWithout records a delivery that ends without a claim; other errors it
-// passes on.
-func (a *Activities) endedWithout(ctx context.Context, d *notify.Delivery, err error) (*notify.Delivery, error) {
-	var end *endError
-	if !errors.As(err, &end) {
-		return nil, err
-	}
-	d.State, d.Reason, d.Attempts = end.state, end.reason, end.attempts
-	return a.end(ctx, d)
-}
-
-// end records how a delivery ended. Where somebody has recorded an end before
-// (a sender past its deadline that lived on after all), what each of the two
-// knows is joined.
-func (a *Activities) end(ctx context.Context, d *notify.Delivery) (*notify.Delivery, error) {
-	err := a.persist(ctx, func(ctx context.Context) error {
-		err := a.Store.InsertDelivery(ctx, d)
-		if notify.CodeOf(err) != notify.CodeConflict {
-			return err
-		}
-		recorded, err := a.Store.Delivery(ctx, d.ID)
-		if err != nil {
-			return err
-		}
-		if join(recorded, d) {
-			err = a.Store.ReplaceDelivery(ctx, recorded)
-		}
-		*d = *recorded
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.Log.DebugContext(ctx, "delivery ended", "notification", d.NotificationID, "delivery", d.ID,
-		"channel", d.Channel, "state", d.State, "reason", d.Reason, "resent", d.Resent)
-	return d, nil
-}
-
-// certainty orders the ends of a delivery: what is known to have gone out
-// stands above what may have, and that above what did not.
-func certainty(s notify.State) int {
-	switch s {
-	case notify.StateDelivered:
-		return 4
-	case notify.StateSent:
-		return 3
-	case notify.StateUnknown:
-		return 2
-	case notify.StateFailed:
-		return 1
-	case notify.StateQueued, notify.StateSkipped:
-	}
-	return 0
-}
-
-// join adds to a recorded end what another one knows, and says whether that
-// changed it.
-func join(recorded, other *notify.Delivery) bool {
-	before := *recorded
-	if certainty(other.State) > certainty(recorded.State) {
-		*recorded = *other
-	}
-	recorded.Resent = before.Resent || other.Resent
-	recorded.Claim = max(before.Claim, other.Claim)
-	return recorded.State != before.State || recorded.Resent != before.Resent || recorded.Claim != before.Claim
-}
-
-// persistTimeout bounds how long an activity tries to record what a provider
-// has answered, also after its own time is over.
-const persistTimeout = 60 * time.Second
-
-// persist writes down what must not be lost, trying again while the store is
-// away: a message that went out and is not recorded goes out twice.
-func (a *Activities) persist(ctx context.Context, write func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), persistTimeout)
-	defer cancel()
-	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, write(ctx) },
-		backoff.WithMaxElapsedTime(persistTimeout))
-	return err
 }

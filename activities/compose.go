@@ -13,18 +13,18 @@ import (
 func (a *Activities) compose(ctx context.Context, j job, to notify.Recipient, claim *notify.Claim) error {
 	user, err := a.lookUp(ctx, to)
 	if notify.CodeOf(err) == notify.CodeUserNotFound {
-		return a.ended(notify.ReasonUserNotFound, "idp", "the idp knows no such user")
+		return a.failure(notify.ReasonUserNotFound, "idp", "the idp knows no such user")
 	}
 	if err != nil {
 		return err
 	}
 	if user.Email == "" {
-		return a.ended(notify.ReasonNoAddress, "idp", "the idp knows no mail address of the user")
+		return a.failure(notify.ReasonNoAddress, "idp", "the idp knows no mail address of the user")
 	}
 	email, err := a.Renderer.Email(ctx, *j.source.Email, j.notification.Data, user)
 	var invalid *notify.Error
 	if errors.As(err, &invalid) && invalid.Code == notify.CodeInvalid {
-		return a.ended(notify.ReasonBadContent, "template", describe(invalid))
+		return a.failure(notify.ReasonBadContent, "template", describe(invalid))
 	}
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func (a *Activities) lookUp(ctx context.Context, to notify.Recipient) (notify.Us
 	return a.Directory.Lookup(ctx, to.UserID)
 }
 
-func (a *Activities) ended(reason notify.Reason, who, what string) error {
+func (a *Activities) failure(reason notify.Reason, who, what string) error {
 	return &endError{
 		state:    notify.StateFailed,
 		reason:   reason,

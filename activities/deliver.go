@@ -30,13 +30,16 @@ type Page struct {
 	Notification *notify.Notification `json:"notification,omitempty"`
 	From         int                  `json:"from"`
 	To           int                  `json:"to"`
+	ExpiresAt    *time.Time           `json:"expires_at,omitempty"` // instead of the notification's own
 }
 
 // A PageResult says how the deliveries of a page stand. Expired is how many of
-// the skipped ones were so for want of time.
+// the skipped ones were so for want of time, Cancelled how many because
+// somebody stopped the notification.
 type PageResult struct {
-	Counts  notify.Counts `json:"counts"`
-	Expired int           `json:"expired"`
+	Counts    notify.Counts `json:"counts"`
+	Expired   int           `json:"expired"`
+	Cancelled int           `json:"cancelled"`
 }
 
 // TryDeliver makes a first attempt at every delivery of a page, as a local
@@ -94,6 +97,11 @@ func (a *Activities) deliverPage(ctx context.Context, page Page, again bool) (Pa
 	if err != nil {
 		return PageResult{}, nil, err
 	}
+	result, next := a.deliverAll(ctx, page, job)
+	return result, next, nil
+}
+
+func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageResult, *wait) {
 	recipients := job.notification.To[page.From:page.To]
 	deliveries := len(recipients) * len(job.notification.Channels)
 	type end struct {
@@ -123,18 +131,22 @@ func (a *Activities) deliverPage(ctx context.Context, page Page, again bool) (Pa
 			continue
 		}
 		result.Counts.Add(e.delivery.State, 1)
-		if e.delivery.Reason == notify.ReasonExpired {
+		switch e.delivery.Reason { //nolint:exhaustive // the others count as failed
+		case notify.ReasonExpired:
 			result.Expired++
+		case notify.ReasonCancelled:
+			result.Cancelled++
 		}
 	}
-	return result, next, nil
+	return result, next
 }
 
 // A job is a notification with what its deliveries have in common.
 type job struct {
 	notification *notify.Notification
 	source       notify.Bodies
-	again        bool // there may be claims already
+	again        bool          // there may be claims already
+	stopped      notify.Reason // why nothing more is to be sent; empty: all is to be
 }
 
 func (a *Activities) job(ctx context.Context, page Page, again bool) (job, error) {
@@ -145,6 +157,11 @@ func (a *Activities) job(ctx context.Context, page Page, again bool) (job, error
 			return job{}, err
 		}
 		j.notification = &record.Notification
+	}
+	if page.ExpiresAt != nil {
+		n := *j.notification
+		n.ExpiresAt = *page.ExpiresAt
+		j.notification = &n
 	}
 	if j.notification.Content != nil {
 		j.source = *j.notification.Content

@@ -135,6 +135,21 @@ func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progres
 	return nil
 }
 
+func (m *memory) CountEnded(ctx context.Context, notificationID string) (notify.Counts, error) {
+	leave, err := m.enter(ctx, "count")
+	if err != nil {
+		return notify.Counts{}, err
+	}
+	defer leave()
+	var counts notify.Counts
+	for _, d := range m.deliveries {
+		if d.NotificationID == notificationID {
+			counts.Add(d.State, 1)
+		}
+	}
+	return counts, nil
+}
+
 // directory knows the users it holds.
 type directory map[string]notify.User
 

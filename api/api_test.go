@@ -22,6 +22,7 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
 	"github.com/belfry-notify/belfry/internal/template"
+	"github.com/belfry-notify/belfry/workflows"
 )
 
 // starts stands in for Temporal: it keeps what was started. The end-to-end
@@ -29,6 +30,7 @@ import (
 type starts struct {
 	mu      sync.Mutex
 	started []*notify.Notification
+	retried []string // the claims that reopened
 	err     error
 }
 
@@ -38,6 +40,13 @@ func (s *starts) Start(_ context.Context, n *notify.Notification, _ bool) error 
 	if s.err == nil {
 		s.started = append(s.started, n)
 	}
+	return s.err
+}
+
+func (s *starts) Redeliver(_ context.Context, deliveryID string, claim int, _ workflows.RedeliveryInput) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retried = append(s.retried, notify.ClaimID(deliveryID, claim))
 	return s.err
 }
 

@@ -45,56 +45,94 @@ func (s *Server) deliveryRoutes(api huma.API) {
 			if err != nil {
 				return nil, s.fail(err)
 			}
-			list := cut(deliveries, in.Limit, func(d notify.Delivery) any { return store.Position{CreatedAt: d.CreatedAt, ID: d.ID} })
+			list := cut(deliveries, in.Limit, deliveryPosition)
 			out := &listingOutput[deliveryView]{Body: listing[deliveryView]{Items: []deliveryView{}, NextCursor: list.Body.NextCursor}}
 			for _, d := range list.Body.Items {
-				claim, err := s.Store.Claim(ctx, notify.ClaimID(d.ID, 1))
-				if err != nil && notify.CodeOf(err) != notify.CodeNotFound {
+				view, err := s.delivery(ctx, d.ID)
+				if err != nil {
 					return nil, s.fail(err)
 				}
-				out.Body.Items = append(out.Body.Items, withContent(d, claim))
+				out.Body.Items = append(out.Body.Items, *view)
 			}
 			return out, nil
 		})
+	huma.Register(api, route(http.MethodGet, "/v1/deliveries", "search-deliveries", "Search the history of deliveries that have ended, newest first", http.StatusOK),
+		func(ctx context.Context, in *struct {
+			Page
+			Address string       `query:"address" maxLength:"320"`
+			State   notify.State `query:"state" enum:"queued,sent,delivered,failed,skipped,unknown"`
+			Period
+		}) (*listingOutput[notify.Delivery], error) {
+			after, err := in.after()
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			deliveries, err := s.Store.Deliveries(ctx, store.DeliveryQuery{
+				Address: in.Address, State: in.State, From: in.From, To: in.To, After: after, Limit: in.Limit + 1,
+			})
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return cut(deliveries, in.Limit, deliveryPosition), nil
+		})
+	huma.Register(api, route(http.MethodPost, "/v1/deliveries/{id}/retry", "retry-delivery", "Try a failed or unknown delivery again", http.StatusAccepted, http.StatusNotFound, http.StatusConflict),
+		func(ctx context.Context, in *struct {
+			ID string `path:"id" format:"uuid"`
+		}) (*struct{ Body deliveryView }, error) {
+			view, err := s.retry(ctx, in.ID)
+			if err != nil {
+				return nil, s.fail(err)
+			}
+			return &struct{ Body deliveryView }{*view}, nil
+		})
 }
 
-// withContent shows a delivery together with what its first claim, if there is
-// one, says was rendered.
-func withContent(d notify.Delivery, first *notify.Claim) deliveryView {
+func deliveryPosition(d notify.Delivery) any { return store.Position{CreatedAt: d.CreatedAt, ID: d.ID} }
+
+// withContent shows a delivery together with what the claim, if there is one,
+// says was rendered.
+func withContent(d notify.Delivery, rendered *notify.Claim) deliveryView {
 	view := deliveryView{Delivery: d}
-	if first != nil && first.Content != nil {
-		view.Content = first.Content.Email
+	if rendered != nil && rendered.Content != nil {
+		view.Content = rendered.Content.Email
 	}
 	return view
+}
+
+// claims reads a delivery's last claim and the last one that holds content,
+// nil when there is none.
+func (s *Server) claims(ctx context.Context, deliveryID string) (rendered, last *notify.Claim, err error) {
+	for n := 1; ; n++ {
+		claim, err := s.Store.Claim(ctx, notify.ClaimID(deliveryID, n))
+		if notify.CodeOf(err) == notify.CodeNotFound {
+			return rendered, last, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if claim.Content != nil {
+			rendered = claim
+		}
+		last = claim
+	}
 }
 
 // delivery reads a delivery that has ended, or one under way as its claims
 // show it.
 func (s *Server) delivery(ctx context.Context, id string) (*deliveryView, error) {
-	first, err := s.Store.Claim(ctx, notify.ClaimID(id, 1))
-	if err != nil && notify.CodeOf(err) != notify.CodeNotFound {
+	rendered, last, err := s.claims(ctx, id)
+	if err != nil {
 		return nil, err
 	}
 	ended, err := s.Store.Delivery(ctx, id)
-	if err == nil {
-		view := withContent(*ended, first)
+	if notify.CodeOf(err) == notify.CodeNotFound && last != nil || err == nil && last != nil && ended.Claim < last.Reopened {
+		view := withContent(underWay(last), rendered)
 		return &view, nil
 	}
-	if notify.CodeOf(err) != notify.CodeNotFound || first == nil {
+	if err != nil {
 		return nil, err
 	}
-	last := first
-	for {
-		next, err := s.Store.Claim(ctx, notify.ClaimID(id, last.Number+1))
-		if notify.CodeOf(err) == notify.CodeNotFound {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		last = next
-	}
-	view := withContent(underWay(last), first)
+	view := withContent(*ended, rendered)
 	return &view, nil
 }
 
@@ -105,7 +143,7 @@ func underWay(last *notify.Claim) notify.Delivery {
 		Channel: last.Channel, Provider: last.Provider, Address: last.Address,
 		State: notify.StateQueued, Attempts: append([]notify.Attempt{}, last.Attempts...), CreatedAt: last.CreatedAt.UTC(),
 	}
-	if last.Outcome != nil {
+	if last.Outcome != nil && !last.Reopens() {
 		d.Attempts = append(d.Attempts, notify.Attempt{At: last.At, Provider: last.Provider, Error: last.Outcome.Error})
 	}
 	return d

@@ -23,6 +23,7 @@ import (
 
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
+	"github.com/belfry-notify/belfry/workflows"
 )
 
 // Limits of the HTTP server.
@@ -47,6 +48,7 @@ type Templates interface {
 // stored before.
 type Starter interface {
 	Start(ctx context.Context, n *notify.Notification, whole bool) error
+	Redeliver(ctx context.Context, deliveryID string, claim int, in workflows.RedeliveryInput) error
 }
 
 // A Check asks a neighbour whether it is there.

@@ -70,6 +70,13 @@ type execCommand struct {
 }
 
 func (c *execCommand) Run(ctx context.Context) error {
+	command := c.Command
+	if command[0] == "--" { // kong keeps it
+		command = command[1:]
+	}
+	if len(command) == 0 {
+		return errors.New("exec: say what to run, after --")
+	}
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -78,7 +85,7 @@ func (c *execCommand) Run(ctx context.Context) error {
 		Root: root, Belfry: c.Belfry, Users: c.Users,
 		Persist: c.Persist, Environ: os.Environ(), Out: os.Stderr,
 	}
-	code, err := stack.Exec(ctx, config, watch(), c.Command)
+	code, err := stack.Exec(ctx, config, watch(), command)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ const (
 func Run(ctx context.Context, c client.Client, a *activities.Activities, log *slog.Logger) error {
 	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout})
 	main.RegisterWorkflow(workflows.Notification)
+	main.RegisterWorkflow(workflows.Redelivery)
 	main.RegisterActivity(a)
 	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect))
 	direct.RegisterActivity(a)

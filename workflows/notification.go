@@ -28,7 +28,7 @@ func Notification(ctx workflow.Context, in Input) (notify.Progress, error) {
 	if err != nil {
 		return notify.Progress{}, err
 	}
-	return n.finish(ctx, conclude(result))
+	return n.finish(ctx, notify.Progress{Status: result.Counts.Status(result.Expired > 0), Counts: result.Counts})
 }
 
 // notification is one run of the workflow.
@@ -48,7 +48,7 @@ func (n notification) deliver(ctx workflow.Context) (activities.PageResult, erro
 	}
 	var futures []workflow.Future
 	for i, page := range pages(n.Input) {
-		pageCtx := workflow.WithActivityOptions(ctx, n.deliverOptions(i))
+		pageCtx := workflow.WithActivityOptions(ctx, n.pageOptions(i))
 		futures = append(futures, workflow.ExecuteActivity(pageCtx, a.Deliver, n.page(page)))
 	}
 	var total activities.PageResult
@@ -80,13 +80,18 @@ func (n notification) tryDirect(ctx workflow.Context) (activities.PageResult, er
 	return result, err
 }
 
-// deliverOptions are those of the activity that delivers a page. It retries
-// until the notification expires, which the activity itself sees to.
-func (n notification) deliverOptions(page int) workflow.ActivityOptions {
+// pageOptions are those of the activity that delivers a page.
+func (n notification) pageOptions(page int) workflow.ActivityOptions {
 	queue, summary := EmailBulkTaskQueue, fmt.Sprintf("page %d of %d recipients", page+1, n.Recipients)
 	if n.Direct {
 		queue, summary = EmailTaskQueue, "deliveries that need another attempt"
 	}
+	return deliverOptions(queue, summary)
+}
+
+// deliverOptions are those of Deliver. It is retried until the notification
+// expires, which the activity itself sees to.
+func deliverOptions(queue, summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           queue,
 		StartToCloseTimeout: time.Hour,
@@ -120,16 +125,4 @@ func (n notification) finish(ctx workflow.Context, progress notify.Progress) (no
 	})
 	err := workflow.ExecuteActivity(durable, a.Finish, end).Get(ctx, &recorded)
 	return recorded, err
-}
-
-// conclude is how a notification ended whose deliveries ended so.
-func conclude(result activities.PageResult) notify.Progress {
-	progress := notify.Progress{Status: notify.StatusDone, Counts: result.Counts}
-	if result.Counts.Sent+result.Counts.Delivered+result.Counts.Unknown == 0 {
-		progress.Status = notify.StatusFailed
-		if result.Expired > 0 {
-			progress.Status = notify.StatusExpired
-		}
-	}
-	return progress
 }

@@ -38,21 +38,41 @@ func NewStarter(c client.Client, namespace string, eager bool) *Starter {
 // not stored before and travels in the workflow's input. If there is a
 // workflow of that id already, running or ended, it does nothing.
 func (s *Starter) Start(ctx context.Context, n *notify.Notification, whole bool) error {
-	_, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                                       NotificationID(n.ID),
+	options := s.once(NotificationID(n.ID))
+	options.EnableEagerStart = s.eager
+	options.StaticSummary = summary(n)
+	options.TypedSearchAttributes = s.searchAttributes(ctx, n)
+	return s.start(ctx, options, Notification, NewInput(n, whole))
+}
+
+// Redeliver starts the workflow that tries a reopened delivery again. The
+// claim is the number of the one that reopened it; there is one workflow for
+// each.
+func (s *Starter) Redeliver(ctx context.Context, deliveryID string, claim int, in RedeliveryInput) error {
+	options := s.once(fmt.Sprintf("retry/%s/%d", deliveryID, claim))
+	options.StaticSummary = "a delivery of notification " + in.NotificationID + " tried again by hand"
+	return s.start(ctx, options, Redelivery, in)
+}
+
+// once are the options of a workflow that there is one of for an id, for ever.
+func (s *Starter) once(id string) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                                       id,
 		TaskQueue:                                TaskQueue,
 		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		WorkflowIDConflictPolicy:                 enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		EnableEagerStart:                         s.eager,
-		StaticSummary:                            summary(n),
-		TypedSearchAttributes:                    s.searchAttributes(ctx, n),
-	}, Notification, NewInput(n, whole))
+	}
+}
+
+// start starts a workflow; that there is one already is no error.
+func (s *Starter) start(ctx context.Context, options client.StartWorkflowOptions, workflow, input any) error {
+	_, err := s.client.ExecuteWorkflow(ctx, options, workflow, input)
 	var started *serviceerror.WorkflowExecutionAlreadyStarted
 	if err == nil || errors.As(err, &started) {
 		return nil
 	}
-	return &notify.Error{Code: notify.CodeUnavailable, Detail: "start the workflow of notification " + n.ID, Err: err}
+	return &notify.Error{Code: notify.CodeUnavailable, Detail: "start workflow " + options.ID, Err: err}
 }
 
 // summary says in one line what a notification is: "welcome@3 to 1 recipient

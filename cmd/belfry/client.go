@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,30 +15,123 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// server is what the commands that talk to a server have in common.
-type server struct {
-	Server string `default:"http://127.0.0.1:8080" env:"BELFRY_SERVER" help:"Where Belfry's API is."`
-	Key    string `env:"BELFRY_KEY" help:"API key or token to show it."`
+// output is how a command prints.
+type output struct {
 	Output string `short:"o" enum:"text,json" default:"text" help:"How to print: text or json."`
 }
 
-// requestTimeout bounds one call to the server.
-const requestTimeout = 30 * time.Second
+func (o output) asJSON() bool { return o.Output == "json" }
 
-// call sends a request and decodes the answer into answer, which may be nil.
-// An answer that is no success becomes an error with all the problem says.
-func (s server) call(ctx context.Context, method, path string, header http.Header, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var content bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&content).Encode(body); err != nil {
-			return fmt.Errorf("encode the request: %w", err)
-		}
+// server is what the commands that talk to a server have in common.
+type server struct {
+	output
+	Server string `default:"http://127.0.0.1:8080" env:"BELFRY_SERVER" help:"Where Belfry's API is."`
+	Key    string `env:"BELFRY_KEY" placeholder:"KEY" help:"API key or token; as a variable, others on the machine do not see it."`
+}
+
+// defaultServer is where Belfry is unless told otherwise.
+const defaultServer = "http://127.0.0.1:8080"
+
+// requestTimeout bounds one call to the server.
+const requestTimeout = 15 * time.Second
+
+// newHTTPClient follows no redirects: one that answers a POST would make a GET
+// of it.
+func newHTTPClient() *http.Client {
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// An apiClient asks a Belfry server.
+type apiClient struct {
+	base     string
+	key      string
+	http     *http.Client
+	complain func(string)
+}
+
+func (s server) client(env *environment) (*apiClient, error) {
+	if s.Server == "" { // an empty variable counts as not set
+		s.Server = defaultServer
 	}
-	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(s.Server, "/")+path, &content)
+	base, err := url.Parse(s.Server)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, usagef("--server: needs an address such as https://belfry.example.org")
+	}
+	key := strings.TrimSpace(s.Key)
+	if !isPrintableASCII(key) {
+		return nil, usagef("--key: must not hold other than printable characters")
+	}
+	return &apiClient{base: strings.TrimRight(s.Server, "/"), key: key, http: env.http, complain: env.complain}, nil
+}
+
+func isPrintableASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// An answer is what the server said when it did what it was asked.
+type answer struct {
+	header http.Header
+	text   json.RawMessage
+}
+
+// decode reads the answer into v, which is then complete.
+func (a answer) decode(v any) error {
+	if err := json.Unmarshal(a.text, v); err != nil {
+		return fmt.Errorf("read Belfry's answer: %w", err)
+	}
+	return nil
+}
+
+// An unreachable error says that no answer came, or not all of it. The server
+// may have done what it was asked.
+type unreachable struct{ err error }
+
+func (u *unreachable) Error() string { return "ask Belfry: " + u.err.Error() }
+func (u *unreachable) Unwrap() error { return u.err }
+
+// ask sends a request once. An answer that is no success is a *refusal.
+func (c *apiClient) ask(ctx context.Context, method, path string, header http.Header, body any) (answer, error) {
+	request, err := c.request(ctx, method, path, header, body)
 	if err != nil {
-		return fmt.Errorf("--server: %w", err)
+		return answer{}, err
+	}
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	response, err := c.http.Do(request.WithContext(limited))
+	if err != nil {
+		return answer{}, lost(ctx, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return answer{}, lost(ctx, err)
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return answer{}, newRefusal(response, text)
+	}
+	return answer{header: response.Header, text: text}, nil
+}
+
+// lost tells a caller who gave up from a server that did not answer.
+func lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return &unreachable{err: err}
+}
+
+func (c *apiClient) request(ctx context.Context, method, path string, header http.Header, body any) (*http.Request, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := encodeJSON(body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	if err != nil {
+		return nil, fmt.Errorf("--server: %w", err)
 	}
 	for name, values := range header {
 		request.Header[name] = values
@@ -44,80 +139,91 @@ func (s server) call(ctx context.Context, method, path string, header http.Heade
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if s.Key != "" {
-		request.Header.Set("Authorization", "Bearer "+s.Key)
+	if c.key != "" {
+		request.Header.Set("Authorization", "Bearer "+c.key)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask Belfry: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode >= http.StatusBadRequest {
-		return problemOf(response)
-	}
-	if answer == nil {
-		return nil
-	}
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("read Belfry's answer: %w", err)
-	}
-	return nil
+	return request, nil
 }
 
-// problemOf words a refusal for a person.
-func problemOf(response *http.Response) error {
-	var p struct {
-		Detail string              `json:"detail"`
-		Errors []notify.FieldError `json:"errors"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&p); err != nil || p.Detail == "" {
-		return fmt.Errorf("%s answered %s", response.Request.URL.Host, response.Status)
-	}
-	text := p.Detail
-	for _, e := range p.Errors {
-		text += fmt.Sprintf("\n  %s: %s", e.Location, e.Message)
-	}
-	return fmt.Errorf("%s (%d)", text, response.StatusCode)
+// A shown is something as the server showed it: decoded, and the very text.
+type shown[T any] struct {
+	is   T
+	text json.RawMessage
 }
 
-// standing is a notification as the server shows it.
-type standing struct {
-	ID        string              `json:"id"`
-	Status    notify.Status       `json:"status"`
-	Template  *notify.TemplateRef `json:"template,omitempty"`
-	Counts    notify.Counts       `json:"counts"`
-	CreatedAt time.Time           `json:"created_at"`
-	ExpiresAt time.Time           `json:"expires_at"`
-	Links     struct {
-		TemporalUI string `json:"temporal_ui,omitempty"`
-	} `json:"links"`
+// UnmarshalJSON decodes it and keeps the text.
+func (s *shown[T]) UnmarshalJSON(text []byte) error {
+	s.text = bytes.Clone(text)
+	return json.Unmarshal(text, &s.is)
 }
 
-func (s server) notification(ctx context.Context, id string) (standing, error) {
-	var n standing
-	err := s.call(ctx, http.MethodGet, "/v1/notifications/"+url.PathEscape(id), nil, nil, &n)
-	return n, err
-}
+// MarshalJSON is the text as it was.
+func (s shown[T]) MarshalJSON() ([]byte, error) { return s.text, nil }
 
-// deliveries reads all deliveries of a notification.
-func (s server) deliveries(ctx context.Context, id string) ([]notify.Delivery, error) {
-	var all []notify.Delivery
-	cursor := ""
+// pageSize is how many items of a listing are asked for at once; the server
+// allows no more.
+const pageSize = "200"
+
+// list reads all pages of a listing.
+func list[T any](ctx context.Context, c *apiClient, path string, query url.Values) ([]shown[T], error) {
+	all := []shown[T]{}
+	asked := url.Values{"limit": {pageSize}}
+	for name, values := range query {
+		asked[name] = values
+	}
 	for {
+		got, err := c.ask(ctx, http.MethodGet, path+"?"+asked.Encode(), nil, nil)
+		if err != nil {
+			return nil, err
+		}
 		var page struct {
-			Items      []notify.Delivery `json:"items"`
-			NextCursor string            `json:"next_cursor"`
+			Items      []shown[T] `json:"items"`
+			NextCursor string     `json:"next_cursor"`
 		}
-		path := "/v1/notifications/" + url.PathEscape(id) + "/deliveries?limit=200"
-		if cursor != "" {
-			path += "&cursor=" + cursor
-		}
-		if err := s.call(ctx, http.MethodGet, path, nil, nil, &page); err != nil {
+		if err := got.decode(&page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Items...)
-		if cursor = page.NextCursor; cursor == "" {
+		if page.NextCursor == "" {
 			return all, nil
 		}
+		asked.Set("cursor", page.NextCursor)
 	}
+}
+
+// A refusal is an answer that is no success.
+type refusal struct {
+	status int
+	text   string
+	wait   error // what the server asks for before the next try, nil when nothing
+}
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return r.wait }
+
+// newRefusal words a refusal for a person.
+func newRefusal(response *http.Response, text []byte) error {
+	r := &refusal{status: response.StatusCode, wait: retryAfter(response.Header.Get("Retry-After"))}
+	var problem struct {
+		Detail string              `json:"detail"`
+		Errors []notify.FieldError `json:"errors"`
+	}
+	if err := json.Unmarshal(text, &problem); err != nil || problem.Detail == "" {
+		r.text = fmt.Sprintf("%s answered %s", response.Request.URL.Host, response.Status)
+		if to := response.Header.Get("Location"); to != "" {
+			r.text += ", and to ask at " + to
+		}
+		return r
+	}
+	r.text = fmt.Sprintf("%s (%d)", problem.Detail, r.status)
+	for _, e := range problem.Errors {
+		r.text += fmt.Sprintf("\n  %s: %s", e.Location, e.Message)
+	}
+	return r
+}
+
+// isRefused says whether the server refused with the status.
+func isRefused(err error, status int) bool {
+	r, ok := errors.AsType[*refusal](err)
+	return ok && r.status == status
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,38 +17,82 @@ import (
 var version = "dev"
 
 type cli struct {
-	API     apiCommand     `cmd:"" help:"Answer the HTTP API."`
-	Worker  workerCommand  `cmd:"" help:"Run the notifications: look up, render, send, record."`
-	Starter starterCommand `cmd:"" help:"Take in events from RabbitMQ."`
-	All     allCommand     `cmd:"" help:"api, worker and starter in one process."`
-	IDP     idpCommand     `cmd:"" name:"idp" help:"Serve users from a file over the idp contract."`
-	Send    sendCommand    `cmd:"" help:"Send a notification."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	API      apiCommand      `cmd:"" help:"Answer the HTTP API."`
+	Worker   workerCommand   `cmd:"" help:"Run the notifications: look up, render, send, record."`
+	Starter  starterCommand  `cmd:"" help:"Take in events from RabbitMQ."`
+	All      allCommand      `cmd:"" help:"api, worker and starter in one process."`
+	IDP      idpCommand      `cmd:"" name:"idp" help:"Serve users from a file over the idp contract."`
+	Send     sendCommand     `cmd:"" help:"Send a notification."`
+	Status   statusCommand   `cmd:"" help:"See how a notification stands."`
+	Template templateCommand `cmd:"" help:"List, show, put and preview templates."`
+	Health   healthCommand   `cmd:"" help:"Ask the API on this machine whether it is alive, as a container's health check."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 type versionCommand struct{}
 
 // Run prints the version.
-func (versionCommand) Run() error {
-	fmt.Println(version)
-	return nil
-}
+func (versionCommand) Run(env *environment) error { return env.print(version + "\n") }
 
-func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "belfry:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(run()) }
 
-func run() error {
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var c cli
-	command := kong.Parse(&c,
+	return execute(ctx, os.Args[1:], processEnvironment())
+}
+
+// Exit codes other than 0.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as shells have it for Ctrl-C
+)
+
+// errNotAllSent makes the exit code 1 and prints nothing: what was not sent has
+// been printed.
+var errNotAllSent = errors.New("not everything was sent")
+
+// A usageError says what is wrong with the arguments.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+// execute runs a command line, prints what went wrong, and gives the exit code.
+func execute(ctx context.Context, args []string, env *environment) int {
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parser, err := kong.New(&cli{},
 		kong.Name("belfry"),
 		kong.Description("Durable notifications. Servers are set up by environment variables: see the README."),
-		kong.UsageOnError(),
-		kong.BindTo(ctx, (*context.Context)(nil)))
-	return command.Run()
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(env.out, env.err),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(env))
+	if err != nil {
+		env.complain(err.Error())
+		return exitFailed
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		env.complain(err.Error() + "\nTry belfry --help, or --help after a command.")
+		return exitUsage
+	}
+	switch err = command.Run(); {
+	case err == nil:
+		return 0
+	case errors.Is(err, errNotAllSent):
+		return exitFailed
+	case errors.Is(err, context.Canceled):
+		env.complain(err.Error())
+		return exitInterrupted
+	}
+	env.complain(err.Error())
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return exitUsage
+	}
+	return exitFailed
 }

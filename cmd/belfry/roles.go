@@ -150,19 +150,27 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 }
 
 func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
-	run.Go(func() error {
-		return worker.Run(ctx, b.temporal, &activities.Activities{
-			Store:       b.store,
-			Directory:   b.idp,
-			Renderer:    b.templates,
-			Email:       b.smtp,
-			Log:         b.log,
-			Now:         func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
-			NewToken:    uuid.NewString,
-			Patience:    activities.DefaultPatience,
-			Concurrency: b.cfg.SMTP.MaxConnections,
-		}, b.log)
-	})
+	a := &activities.Activities{
+		Store:       b.store,
+		Directory:   b.idp,
+		Renderer:    b.templates,
+		Email:       b.smtp,
+		Log:         b.log,
+		Now:         func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
+		NewToken:    uuid.NewString,
+		Patience:    activities.DefaultPatience,
+		Concurrency: b.cfg.SMTP.MaxConnections,
+	}
+	sweep := &worker.Sweep{
+		Temporal: b.temporal,
+		Store:    b.store,
+		Start:    workflows.NewStarter(b.temporal, b.namespace, false).Start,
+		Settle:   a.Settle,
+		Log:      b.log,
+		Every:    b.cfg.SweepInterval,
+	}
+	run.Go(func() error { return worker.Run(ctx, b.temporal, a, b.log) })
+	run.Go(func() error { return sweep.Run(ctx) })
 }
 
 func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group) {

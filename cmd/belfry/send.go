@@ -3,156 +3,170 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
+	"net/mail"
 	"strings"
-	"text/tabwriter"
-	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
 type sendCommand struct {
 	server
-	Template       string   `help:"Template to send: its name, or name@version." xor:"what" required:""`
-	Subject        string   `help:"Subject of free-form content; with --html." xor:"what" required:""`
-	HTML           string   `help:"HTML of free-form content." name:"html"`
-	To             []string `required:"" help:"User id or mail address; may be given many times." sep:"none"`
-	Data           string   `help:"What the template sees, a JSON object." default:"{}"`
-	Tag            []string `help:"Tag to find it by; may be given many times."`
-	IdempotencyKey string   `help:"Sending twice with the same key sends once."`
+	Template       string   `help:"Template to send: its name, or name@version." placeholder:"NAME" xor:"what"`
+	Subject        string   `help:"Subject of free-form content; with --html." placeholder:"TEXT" xor:"what"`
+	HTML           string   `help:"HTML of free-form content; @FILE reads it from a file." name:"html" placeholder:"TEXT"`
+	Text           string   `help:"Text beside --html, made from it by default; @FILE reads it from a file." placeholder:"TEXT"`
+	To             []string `required:"" help:"User id or mail address, ann@example.com or 'Ann <ann@example.com>'; may be given many times." placeholder:"WHOM" sep:"none"`
+	Data           string   `help:"What the template sees, a JSON object; @FILE reads it from a file, - from standard input." placeholder:"JSON" default:"{}"`
+	Channel        []string `help:"Channel to send over, email by default; may be given many times." placeholder:"NAME"`
+	Tag            []string `help:"Tag to find it by; may be given many times." placeholder:"TAG" sep:"none"`
+	IdempotencyKey *string  `help:"Sending twice under the same key sends once. A random one by default, for the tries of this command." placeholder:"KEY"`
 	Wait           bool     `help:"Wait until it is done and print the outcome of each delivery."`
+}
+
+// maxKey is how many characters an idempotency key may have.
+const maxKey = 255
+
+// Validate says what is wrong with the flags together. An empty key, such as a
+// variable that was not set, would send twice what was to be sent once.
+func (c *sendCommand) Validate() error {
+	switch {
+	case c.Template == "" && (c.Subject == "" || c.HTML == ""):
+		return usagef("needs --template, or --subject and --html")
+	case c.Template != "" && (c.HTML != "" || c.Text != ""):
+		return usagef("--html and --text go with --subject, not with --template")
+	case c.IdempotencyKey == nil:
+		return nil
+	}
+	if key := *c.IdempotencyKey; key == "" || len(key) > maxKey || !isPrintableASCII(key) {
+		return usagef("--idempotency-key: needs 1 to %d printable characters", maxKey)
+	}
+	return nil
 }
 
 type sendRequest struct {
 	Template string             `json:"template,omitempty"`
 	Content  *notify.Bodies     `json:"content,omitempty"`
 	To       []notify.Recipient `json:"to"`
+	Channels []string           `json:"channels,omitempty"`
 	Data     json.RawMessage    `json:"data"`
 	Tags     []string           `json:"tags,omitempty"`
 }
 
 // Run sends a notification.
-func (c *sendCommand) Run(ctx context.Context) error {
-	if !json.Valid([]byte(c.Data)) {
-		return errors.New("--data: not JSON")
-	}
-	request := sendRequest{Template: c.Template, Data: json.RawMessage(c.Data), Tags: c.Tag}
-	if c.Subject != "" {
-		request.Content = &notify.Bodies{Email: &notify.Email{Subject: c.Subject, HTML: c.HTML}}
-	}
-	for _, to := range c.To {
-		if strings.Contains(to, "@") {
-			request.To = append(request.To, notify.Recipient{Email: to})
-		} else {
-			request.To = append(request.To, notify.Recipient{UserID: to})
-		}
-	}
-	header := http.Header{}
-	if c.IdempotencyKey != "" {
-		header.Set("Idempotency-Key", c.IdempotencyKey)
-	}
-	var accepted struct {
-		ID string `json:"id"`
-	}
-	if err := c.call(ctx, http.MethodPost, "/v1/notifications", header, request, &accepted); err != nil {
-		return err
-	}
-	if c.Wait {
-		return c.watch(ctx, accepted.ID)
-	}
-	if c.Output == "json" {
-		return printJSON(accepted)
-	}
-	fmt.Println(accepted.ID)
-	return nil
-}
-
-// pollInterval is how often a notification that runs is looked at.
-const pollInterval = 300 * time.Millisecond
-
-// manyDeliveries is from how many deliveries on there is a progress line.
-const manyDeliveries = 20
-
-// errNotAllSent makes the exit code 1; what was not sent has been printed.
-var errNotAllSent = errors.New("not everything was sent")
-
-// watch follows a notification to its end and prints how each delivery ended.
-func (s server) watch(ctx context.Context, id string) error {
-	var n standing
-	for {
-		var err error
-		if n, err = s.notification(ctx, id); err != nil {
-			return err
-		}
-		if n.Counts.Total >= manyDeliveries && s.Output == "text" {
-			progressLine(os.Stderr, n)
-		}
-		if n.Status.Ended() {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("stopped watching; %s goes on: belfry status %s", id, id)
-		case <-time.After(pollInterval):
-		}
-	}
-	if n.Counts.Total >= manyDeliveries && s.Output == "text" {
-		fmt.Fprintln(os.Stderr)
-	}
-	deliveries, err := s.deliveries(ctx, id)
+func (c *sendCommand) Run(ctx context.Context, env *environment) error {
+	client, err := c.client(env)
 	if err != nil {
 		return err
 	}
-	if s.Output == "json" {
-		err = printJSON(struct {
-			standing
-			Deliveries []notify.Delivery `json:"deliveries"`
-		}{n, deliveries})
-	} else {
-		err = printStanding(os.Stdout, n, deliveries)
+	request, err := c.request(ctx, env)
+	if err != nil {
+		return err
 	}
-	if err == nil && n.Counts.Sent+n.Counts.Delivered < n.Counts.Total {
-		return errNotAllSent
+	key := uuid.NewString()
+	if c.IdempotencyKey != nil {
+		key = *c.IdempotencyKey
 	}
-	return err
+	got, err := client.send(ctx, key, request)
+	if err != nil {
+		return err
+	}
+	accepted, err := decodeNotification(got)
+	if err != nil {
+		return err
+	}
+	if c.IdempotencyKey != nil && got.header.Get("Idempotency-Replayed") == "true" && !c.asJSON() {
+		env.complain("sent before under this key, not again")
+	}
+	switch {
+	case c.Wait:
+		return c.finish(ctx, env, client, accepted.is.ID)
+	case c.asJSON():
+		return env.printJSON(got.text)
+	}
+	return env.print(printableLine(accepted.is.ID) + "\n")
 }
 
-func progressLine(w io.Writer, n standing) {
-	c := n.Counts
-	fmt.Fprintf(w, "\r%s: %d of %d done, %d sent, %d failed ", n.Status, c.Total-c.Queued, c.Total, c.Sent+c.Delivered, c.Failed)
-}
-
-// printStanding prints a notification and a line for each delivery.
-func printStanding(w io.Writer, n standing, deliveries []notify.Delivery) error {
-	fmt.Fprintf(w, "%s  %s\n", n.ID, n.Status)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, d := range deliveries {
-		whom := d.Address
-		if d.UserID != "" {
-			whom = strings.TrimSpace(d.UserID + " " + d.Address)
-		}
-		notes := []string{}
-		if d.Reason != "" {
-			notes = append(notes, string(d.Reason))
-		}
-		if d.Resent {
-			notes = append(notes, "resent")
-		}
-		if last := len(d.Attempts) - 1; last >= 0 && d.Attempts[last].Error != "" {
-			notes = append(notes, d.Attempts[last].Error)
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", d.State, d.Channel, whom, d.Provider, strings.Join(notes, ": "))
+// finish waits for the end and prints how each delivery ended.
+func (c *sendCommand) finish(ctx context.Context, env *environment, client *apiClient, id string) error {
+	n, err := c.watch(ctx, env, client, id, true)
+	if err != nil {
+		return err
 	}
-	return table.Flush()
+	deliveries, err := client.deliveries(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	about := printableLine(n.is.ID+" "+n.is.outcome()) + "\n"
+	if err := c.printNotification(env, n, about, deliveries); err != nil {
+		return err
+	}
+	return n.is.verdict()
 }
 
-func printJSON(v any) error {
-	encoder := json.NewEncoder(os.Stdout)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+func (c *sendCommand) request(ctx context.Context, env *environment) (*sendRequest, error) {
+	data, err := env.readObject(ctx, "--data", c.Data)
+	if err != nil {
+		return nil, err
+	}
+	request := &sendRequest{Template: c.Template, Data: data, Channels: c.Channel, Tags: c.Tag}
+	if c.Template == "" {
+		email := &notify.Email{Subject: c.Subject}
+		if email.HTML, err = env.read(ctx, c.HTML); err != nil {
+			return nil, fmt.Errorf("--html: %w", err)
+		}
+		if email.Text, err = env.read(ctx, c.Text); err != nil {
+			return nil, fmt.Errorf("--text: %w", err)
+		}
+		request.Content = &notify.Bodies{Email: email}
+	}
+	for _, to := range c.To {
+		request.To = append(request.To, parseRecipient(to))
+	}
+	return request, nil
+}
+
+// parseRecipient takes what has an @ for an address, with a name or without.
+// Whether it is a valid one, the server says.
+func parseRecipient(to string) notify.Recipient {
+	if !strings.Contains(to, "@") {
+		return notify.Recipient{UserID: to}
+	}
+	if named, err := mail.ParseAddress(to); err == nil && named.Name != "" {
+		return notify.Recipient{Email: named.Address, Name: named.Name}
+	}
+	return notify.Recipient{Email: to}
+}
+
+// readObject reads a flag's value that is a JSON object. Its text stays as it
+// is, so that the server sees a key that is there twice.
+func (e *environment) readObject(ctx context.Context, flag, value string) (json.RawMessage, error) {
+	text, err := e.read(ctx, value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		return nil, usagef("%s: not a JSON object: %s", flag, err)
+	}
+	if object == nil {
+		return nil, usagef("%s: not a JSON object", flag)
+	}
+	return json.RawMessage(text), nil
+}
+
+// send has a notification accepted. The key makes it safe to try again when
+// the answer was lost.
+func (c *apiClient) send(ctx context.Context, key string, request *sendRequest) (answer, error) {
+	header := http.Header{"Idempotency-Key": {key}}
+	got, err := c.insist(ctx, isTransient, func() (answer, error) {
+		return c.ask(ctx, http.MethodPost, "/v1/notifications", header, request)
+	})
+	if err != nil && (isTransient(err) || ctx.Err() != nil) {
+		return got, fmt.Errorf("%w\nit may have been accepted; to try again without sending it twice: --idempotency-key %s", err, key)
+	}
+	return got, err
 }

@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/belfry-notify/belfry/internal/channel"
 )
@@ -28,6 +29,7 @@ type Config struct {
 	SMTP          channel.SMTPConfig // SMTP_URL, EMAIL_FROM, SMTP_*
 	EmailProvider string             // EMAIL_PROVIDER
 	TemporalUIURL string             // TEMPORAL_UI_URL, empty: no links to it
+	SweepInterval time.Duration      // SWEEP_INTERVAL
 	LogLevel      slog.Level         // LOG_LEVEL
 	LogFormat     string             // LOG_FORMAT: text or json
 }
@@ -55,6 +57,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		IDPToken:      l.text("IDP_TOKEN", ""),
 		EmailProvider: l.oneOf("EMAIL_PROVIDER", "smtp"),
 		TemporalUIURL: strings.TrimSuffix(l.url("TEMPORAL_UI_URL", "", "http", "https"), "/"),
+		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
 		LogLevel:      l.level("LOG_LEVEL", slog.LevelInfo),
 		LogFormat:     l.oneOf("LOG_FORMAT", "text", "json"),
 	}
@@ -105,6 +108,15 @@ func (l *loader) url(name, fallback string, schemes ...string) string {
 		}
 	}
 	l.fail(name, "not a URL that begins with %s://", strings.Join(schemes, ":// or "))
+	return v
+}
+
+func (l *loader) duration(name string, fallback, least time.Duration) time.Duration {
+	v, err := time.ParseDuration(l.text(name, fallback.String()))
+	if err != nil || v < least {
+		l.fail(name, "not a duration of at least %s, such as %s", least, fallback)
+		return fallback
+	}
 	return v
 }
 

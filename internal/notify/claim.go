@@ -28,6 +28,7 @@ type Claim struct {
 	Content  *Bodies       `json:"content,omitempty"`  // as rendered; in claim 1 only
 	Doubts   int           `json:"doubts"`             // earlier attempts that may have gone out
 	Closed   Reason        `json:"closed,omitempty"`   // not a claim to send: it ends the delivery
+	Reopened int           `json:"reopened"`           // the last claim, up to this one, that reopened an ended delivery
 	Attempts []Attempt     `json:"attempts,omitempty"` // those before this one
 	Outcome  *ClaimOutcome `json:"outcome,omitempty"`
 }
@@ -50,4 +51,29 @@ func ClaimID(deliveryID string, number int) string {
 // itself tells.
 func (c *Claim) InDoubt() bool {
 	return c.Closed == "" && (c.Outcome == nil || c.Outcome.Kind == OutcomeUnknown)
+}
+
+// Reopens says whether this is not a claim to send, but has a delivery that
+// had ended tried again.
+func (c *Claim) Reopens() bool { return c.Reopened == c.Number && c.Number > 0 }
+
+// Reopen is the claim after the last one, which may be nil, that has a
+// delivery which ended as failed or unknown tried again. Where nothing is in
+// doubt, the recipient is looked up and the content rendered anew.
+func Reopen(ended *Delivery, last *Claim, token string, now time.Time) *Claim {
+	c := &Claim{
+		Number: 1, Token: token, At: now, Deadline: now,
+		DeliveryID: ended.ID, NotificationID: ended.NotificationID, UserID: ended.UserID,
+		Channel: ended.Channel, CreatedAt: ended.CreatedAt, Address: ended.Address,
+		Attempts: ended.Attempts,
+		Outcome:  &ClaimOutcome{Kind: OutcomeTransient, At: now, Error: "tried again by hand"},
+	}
+	if last != nil {
+		c.Number = last.Number + 1
+	}
+	if ended.State == StateUnknown {
+		c.Doubts = 1
+	}
+	c.ID, c.Reopened = ClaimID(ended.ID, c.Number), c.Number
+	return c
 }

@@ -127,6 +127,19 @@ func (c *Counts) Add(state State, n int) {
 	}
 }
 
+// Status is the end state of a notification whose deliveries have all ended
+// so. Expired says that some of the skipped ones were so for want of time.
+func (c Counts) Status(expired bool) Status {
+	switch {
+	case c.Sent+c.Delivered+c.Unknown > 0: // what may have been sent counts as sent
+		return StatusDone
+	case expired && c.Skipped > 0:
+		return StatusExpired
+	default:
+		return StatusFailed
+	}
+}
+
 // Sum adds the numbers of other to c.
 func (c *Counts) Sum(other Counts) {
 	c.Total += other.Total

@@ -73,6 +73,16 @@ func (s *Store) Notifications(ctx context.Context, q NotificationQuery) ([]notif
 		}))
 }
 
+// Unfinished lists notifications without an end that were accepted before a
+// moment, by id, after the given one.
+func (s *Store) Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]notify.Record, error) {
+	return list[notify.Record](ctx, s.notifications, bson.D{
+		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{notify.StatusScheduled, notify.StatusSending, notify.StatusPaused}}}},
+		{Key: "created_at", Value: bson.D{{Key: "$lt", Value: before}}},
+		{Key: "_id", Value: bson.D{{Key: "$gt", Value: afterID}}},
+	}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+}
+
 func newestFirst(limit int) *options.FindOptionsBuilder {
 	return options.Find().
 		SetSort(bson.D{{Key: "created_at", Value: -1}, {Key: "_id", Value: -1}}).

@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"io"
+	"net"
+	netmail "net/mail"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/emersion/go-smtp"
+	"github.com/stretchr/testify/require"
+)
+
+// A mailServer is outside of the stack: it counts what it took, whatever
+// happens to Belfry, and refuses what its rule refuses.
+type mailServer struct {
+	addr string
+	smtp *smtp.Server
+
+	mu    sync.Mutex
+	rule  func(to string) error // at the final dot; nil takes it
+	taken map[string][]takenMail
+}
+
+type takenMail struct{ messageID, body string }
+
+func newMailServer(t *testing.T) *mailServer {
+	t.Helper()
+	m := &mailServer{taken: map[string][]takenMail{}}
+	m.listen(t, "127.0.0.1:0")
+	t.Cleanup(func() { m.smtp.Close() })
+	return m
+}
+
+// listen starts the server; it may have been stopped before.
+func (m *mailServer) listen(t *testing.T, addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	m.addr = l.Addr().String()
+	m.smtp = smtp.NewServer(m)
+	m.smtp.Domain = "mail.example.org"
+	go m.smtp.Serve(l) //nolint:errcheck // it ends when the test does
+}
+
+func (m *mailServer) url() string { return "smtp://" + m.addr + "?tls=none" }
+
+// refuse sets the rule.
+func (m *mailServer) refuse(rule func(to string) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rule = rule
+}
+
+// mails are those taken for each address.
+func (m *mailServer) mails() map[string][]takenMail {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string][]takenMail, len(m.taken))
+	for to, mails := range m.taken {
+		all[to] = append([]takenMail{}, mails...)
+	}
+	return all
+}
+
+// NewSession begins one client's dialogue.
+func (m *mailServer) NewSession(*smtp.Conn) (smtp.Session, error) {
+	return &mailSession{server: m}, nil
+}
+
+type mailSession struct {
+	server *mailServer
+	to     string
+}
+
+func (s *mailSession) Mail(string, *smtp.MailOptions) error { return nil }
+func (s *mailSession) Reset()                               { s.to = "" }
+func (s *mailSession) Logout() error                        { return nil }
+
+func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = to
+	return nil
+}
+
+func (s *mailSession) Data(r io.Reader) error {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	if s.server.rule != nil {
+		if err := s.server.rule(s.to); err != nil {
+			return err
+		}
+	}
+	message, err := netmail.ReadMessage(strings.NewReader(string(text)))
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(message.Body)
+	if err != nil {
+		return err
+	}
+	s.server.taken[s.to] = append(s.server.taken[s.to], takenMail{message.Header.Get("Message-Id"), string(body)})
+	return nil
+}
