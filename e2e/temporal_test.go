@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -45,4 +46,17 @@ func newNamespace(t *testing.T) string {
 		return err == nil || !errors.As(err, &missing)
 	}, patience, 50*time.Millisecond)
 	return name
+}
+
+// resetToStart has a workflow that ended run again from its first task.
+func resetToStart(t *testing.T, c client.Client, namespace, id string) error {
+	t.Helper()
+	_, err := c.ResetWorkflowExecution(t.Context(), &workflowservice.ResetWorkflowExecutionRequest{
+		WorkflowExecution:         &common.WorkflowExecution{WorkflowId: id},
+		Reason:                    "test",
+		WorkflowTaskFinishEventId: 4,
+		RequestId:                 uuid.NewString(),
+		Namespace:                 namespace,
+	})
+	return err
 }
