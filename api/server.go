@@ -139,6 +139,15 @@ func (s *Server) Handler() http.Handler {
 	})
 	router.Mount("/docs", docs)
 
+	api := s.newAPI(router)
+	s.templateRoutes(api)
+	s.notificationRoutes(api)
+	s.deliveryRoutes(api)
+	return router
+}
+
+// newAPI makes the API that the routes are added to.
+func (s *Server) newAPI(router chi.Router) huma.API {
 	api := humachi.New(router, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -157,10 +166,7 @@ func (s *Server) Handler() http.Handler {
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		next(huma.WithValue(ctx, templatesKey{}, s.Templates))
 	})
-	s.templateRoutes(api)
-	s.notificationRoutes(api)
-	s.deliveryRoutes(api)
-	return router
+	return api
 }
 
 // route describes an operation; every one of them is limited and named alike.

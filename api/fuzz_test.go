@@ -1,0 +1,91 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/mail"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/template"
+)
+
+// FuzzRequest sends any body to what checks a notification: it is accepted
+// with its limits kept, or refused with a problem, soon.
+func FuzzRequest(f *testing.F) {
+	for _, seed := range []string{
+		`{"template":"welcome","to":[{"email":"ann@example.com"}]}`,
+		`{"content":{"email":{"subject":"{{ x }}","html":"{% for i in (1..3) %}{{ i }}{% endfor %}"}},"to":[{"user_id":"u"}],"data":{"x":[1.5,null]}}`,
+		`{"template":"welcome","to":[{"email":"a@b.c","name":"\u0000"}],"tags":["x"],"metadata":{"a":"b"},"channels":["email"]}`,
+		`{"template":"a","template":"b"}`, `[[[[`, `{"to":null}`, "{\"template\":\"\xff\"}", `{} {}`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	s := &Server{Config: Config{Templates: template.New()}}
+	router := chi.NewRouter()
+	var accepted *notificationRequest
+	huma.Register(s.newAPI(router), route(http.MethodPost, "/", "check", "check", http.StatusAccepted),
+		func(_ context.Context, in *struct{ Body notificationRequest }) (*struct{}, error) {
+			accepted = &in.Body
+			return nil, nil
+		})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		accepted = nil
+		request := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		answer := httptest.NewRecorder()
+		began := time.Now()
+		router.ServeHTTP(answer, request)
+		require.Less(t, time.Since(began), 2*time.Second)
+		if accepted == nil {
+			var p problem
+			require.Contains(t, []int{422, 413}, answer.Code, "%s", answer.Body)
+			require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &p))
+			require.NotEmpty(t, p.Detail)
+			return
+		}
+		r := accepted
+		require.NotEqual(t, r.Template == "", r.Content == nil, "exactly one")
+		require.NotEmpty(t, r.To)
+		require.LessOrEqual(t, len(r.To), notify.MaxRecipients)
+		require.LessOrEqual(t, len(r.Data.Object), notify.MaxDataBytes)
+		for _, to := range r.To {
+			require.NotEqual(t, to.UserID == "", to.Email == "", "exactly one")
+			require.NotContains(t, to.UserID+to.Email+to.Name, "\n")
+		}
+		first, err := hash(r)
+		require.NoError(t, err)
+		again, err := hash(r)
+		require.NoError(t, err)
+		require.Equal(t, first, again)
+	})
+}
+
+// FuzzAddress checks that what is taken for a bare address is one, and cannot
+// break out of a header or an SMTP command.
+func FuzzAddress(f *testing.F) {
+	for _, seed := range []string{"ann@example.com", "Ann <ann@example.com>", "a@b\r\nBcc: c@d", "ä@ö.example", `"a b"@c.d`, "a@[127.0.0.1]", "a@b.", "@", "a@b@c"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, address string) {
+		if checkAddress(address) != nil {
+			return
+		}
+		parsed, err := mail.ParseAddress(address)
+		require.NoError(t, err)
+		require.Equal(t, address, parsed.Address)
+		require.False(t, strings.ContainsAny(address, "\r\n\x00"))
+		require.True(t, utf8.ValidString(address))
+		require.LessOrEqual(t, strings.LastIndexByte(address, '@'), 64)
+	})
+}
