@@ -317,27 +317,3 @@ func TestAWrongVariableStopsTheStartWithItsName(t *testing.T) {
 		require.Equal(t, 1, strings.Count(string(output), "\n"), "one line: %s", output)
 	}
 }
-
-func TestTheCommandLineSends(t *testing.T) {
-	t.Parallel()
-	b := runAll(t)
-	domain := newDomain()
-	belfry := func(args ...string) (string, error) {
-		command := exec.Command(binary, args...)
-		command.Env = append(command.Environ(), "BELFRY_SERVER="+b.url)
-		output, err := command.CombinedOutput()
-		return string(output), err
-	}
-	output, err := belfry("send", "--template", "welcome", "--to", "cli@"+domain, "--to", ann, "--data", `{"film":"Solaris"}`, "--wait")
-	require.NoError(t, err, output)
-	require.Contains(t, output, "sent")
-	require.Contains(t, output, "cli@"+domain)
-	require.Len(t, mails(t, domain), 1)
-
-	output, err = belfry("send", "--template", "welcome", "--to", "nobody", "--data", `{"film":"Solaris"}`, "--wait")
-	require.Error(t, err)
-	require.Contains(t, output, "user_not_found")
-	output, err = belfry("send", "--template", "unknown", "--to", ann)
-	require.Error(t, err)
-	require.Contains(t, output, "404")
-}

@@ -150,13 +150,23 @@ func when(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
+// tableOrder is in which order a table lists the states: what needs somebody
+// comes last, next to the prompt.
+var tableOrder = []notify.State{
+	notify.StateDelivered, notify.StateSent, notify.StateSkipped, notify.StateQueued, notify.StateUnknown, notify.StateFailed,
+}
+
 // deliveryTable has a line for each delivery.
 func deliveryTable(deliveries []shownDelivery) string {
 	if len(deliveries) == 0 {
 		return ""
 	}
+	sorted := slices.Clone(deliveries)
+	slices.SortStableFunc(sorted, func(a, b shownDelivery) int {
+		return slices.Index(tableOrder, a.is.State) - slices.Index(tableOrder, b.is.State)
+	})
 	rows := [][]string{{"STATE", "CHANNEL", "TO", "PROVIDER", "DELIVERY", "NOTE"}}
-	for _, d := range deliveries {
+	for _, d := range sorted {
 		rows = append(rows, []string{
 			string(d.is.State), string(d.is.Channel), whom(d.is), d.is.Provider, d.is.ID, note(d.is),
 		})

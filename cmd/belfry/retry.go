@@ -32,10 +32,10 @@ func (c *apiClient) insist(ctx context.Context, mends func(error) bool, ask func
 		}
 		return got, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(patience), backoff.WithNotify(func(err error, _ time.Duration) {
-		if !told {
+		if !told && isTransient(err) {
+			told = true
 			c.complain(fmt.Sprintf("%s; trying again for %s", err, patience))
 		}
-		told = true
 	}))
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -156,8 +155,8 @@ func TestSendGivesUp(t *testing.T) {
 	t.Run("when it is interrupted, and tells the key", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			ctx, interrupt := context.WithCancelCause(t.Context())
-			time.AfterFunc(10*time.Second, func() { interrupt(context.Canceled) })
+			ctx, interrupt := context.WithTimeoutCause(t.Context(), 10*time.Second, context.Canceled)
+			defer interrupt()
 			server := &flaky{failures: always(hang)}
 			got := caller{handler: server}.run(ctx, sendOne...)
 			require.Equal(t, exitInterrupted, got.code)
@@ -190,8 +189,8 @@ func (e endless) Read([]byte) (int, error) {
 
 func TestWaitingForInputCanBeInterrupted(t *testing.T) {
 	t.Parallel()
-	ctx, interrupt := context.WithCancelCause(t.Context())
-	interrupt(errors.Join(context.Canceled))
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
 	terminal := endless{make(chan struct{})}
 	defer close(terminal.closed)
 	env := &environment{in: terminal, out: io.Discard, err: io.Discard, http: newHTTPClient()}

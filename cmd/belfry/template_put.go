@@ -87,9 +87,37 @@ func (c *templatePutCommand) load(ctx context.Context, env *environment) (*templ
 func parseTemplate(text []byte, isJSON bool) (*templateFile, error) {
 	var file templateFile
 	if isJSON {
-		return &file, jsonv2.Unmarshal(text, &file, jsonv2.RejectUnknownMembers(true))
+		return &file, describeJSON(jsonv2.Unmarshal(text, &file, jsonv2.RejectUnknownMembers(true)))
 	}
-	return &file, yaml.Load(text, &file, yaml.WithKnownFields())
+	return &file, describeYAML(yaml.Load(text, &file, yaml.WithKnownFields()))
+}
+
+// describeJSON leaves Go's types out of an error.
+func describeJSON(err error) error {
+	wrong, ok := errors.AsType[*jsonv2.SemanticError](err)
+	switch {
+	case !ok:
+		return err
+	case wrong.Err == nil:
+		return fmt.Errorf("%s: a %s does not belong here", wrong.JSONPointer, wrong.JSONKind)
+	}
+	return fmt.Errorf("%s: %w", wrong.JSONPointer, wrong.Err)
+}
+
+// describeYAML does so too, and knows the commonest slip.
+func describeYAML(err error) error {
+	wrong, ok := errors.AsType[*yaml.LoadError](err)
+	if !ok {
+		return err
+	}
+	text, _, _ := strings.Cut(wrong.Message, " in type ")
+	if strings.HasPrefix(text, "cannot construct !!map into string") {
+		text = "not a text; one that begins with {{ needs quotes"
+	}
+	if wrong.Mark.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", wrong.Mark.Line, text)
+	}
+	return errors.New(text)
 }
 
 // folderParts are the files of a folder that hold one part of a template each.

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+// A sink takes every mail and throws it away; it keeps when each came.
+type sink struct {
+	addr string
+	smtp *smtp.Server
+
+	mu   sync.Mutex
+	came map[string]time.Time // by recipient
+
+	waited int
+}
+
+func newSink() (*sink, error) {
+	s := &sink{came: map[string]time.Time{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.addr = l.Addr().String()
+	s.smtp = smtp.NewServer(s)
+	s.smtp.Domain = "sink.example"
+	go func() { _ = s.smtp.Serve(l) }()
+	return s, nil
+}
+
+// NewSession begins one client's dialogue.
+func (s *sink) NewSession(*smtp.Conn) (smtp.Session, error) { return &session{sink: s}, nil }
+
+func (s *sink) at(to string) (time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.came[to]
+	return at, ok
+}
+
+// wait waits until n more mails have come than when it was last called.
+func (s *sink) wait(n int) {
+	s.waited += n
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		s.mu.Lock()
+		came := len(s.came)
+		s.mu.Unlock()
+		if came >= s.waited {
+			return
+		}
+	}
+}
+
+type session struct {
+	sink *sink
+	to   string
+}
+
+func (s *session) Mail(string, *smtp.MailOptions) error { return nil }
+func (s *session) Reset()                               {}
+func (s *session) Logout() error                        { return nil }
+
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = to
+	return nil
+}
+
+func (s *session) Data(r io.Reader) error {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	s.sink.came[s.to] = time.Now()
+	return nil
+}

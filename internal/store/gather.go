@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"sync"
+)
+
+// A gatherer makes one call of many that come at the same time: while calls
+// are on their way, those that come wait for the next one. A lone call goes out
+// at once. Whoever waits is served by a call that began after it came.
+type gatherer[In, Out any] struct {
+	call func(ctx context.Context, in []In) []result[Out] // as many results as inputs
+	most int                                              // inputs of one call
+
+	mu      sync.Mutex
+	waiting []request[In, Out]
+	flying  int
+}
+
+type request[In, Out any] struct {
+	in   In
+	done chan result[Out]
+}
+
+type result[Out any] struct {
+	out Out
+	err error
+}
+
+// maxFlying is how many calls of one gatherer are on their way at a time. One
+// gathers the most; a second one fills the time in which the first one's
+// answer travels.
+const maxFlying = 2
+
+// do has in served by a call. If ctx ends before, what came of it is not known.
+func (g *gatherer[In, Out]) do(ctx context.Context, in In) (Out, error) {
+	r := request[In, Out]{in: in, done: make(chan result[Out], 1)}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, r)
+	if g.flying < maxFlying {
+		g.flying++
+		go g.fly(context.WithoutCancel(ctx))
+	}
+	g.mu.Unlock()
+	select {
+	case served := <-r.done:
+		return served.out, served.err
+	case <-ctx.Done():
+		var none Out
+		return none, unavailable("wait for MongoDB", ctx.Err())
+	}
+}
+
+// fly makes calls until nobody waits.
+func (g *gatherer[In, Out]) fly(ctx context.Context) {
+	for {
+		g.mu.Lock()
+		n := min(len(g.waiting), g.most)
+		if n == 0 {
+			g.flying--
+			g.mu.Unlock()
+			return
+		}
+		batch := append([]request[In, Out](nil), g.waiting[:n]...)
+		g.waiting = g.waiting[n:]
+		g.mu.Unlock()
+		in := make([]In, n)
+		for i, r := range batch {
+			in[i] = r.in
+		}
+		callCtx, cancel := context.WithTimeout(ctx, patience)
+		for i, served := range g.call(callCtx, in) {
+			batch[i].done <- served
+		}
+		cancel()
+	}
+}
