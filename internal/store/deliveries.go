@@ -12,7 +12,7 @@ import (
 
 // InsertClaim stores a claim; CodeConflict when somebody else holds it.
 func (s *Store) InsertClaim(ctx context.Context, c *notify.Claim) error {
-	return insert(ctx, s.claims, c)
+	return s.insertClaim.insert(ctx, c)
 }
 
 // Claim reads a claim; CodeNotFound when there is none.
@@ -31,7 +31,7 @@ func (s *Store) RecordOutcome(ctx context.Context, claimID string, o notify.Clai
 // InsertDelivery stores how a delivery ended; CodeConflict when that is
 // stored already.
 func (s *Store) InsertDelivery(ctx context.Context, d *notify.Delivery) error {
-	return insert(ctx, s.deliveries, d)
+	return s.insertDelivery.insert(ctx, d)
 }
 
 // Delivery reads a delivery that has ended; CodeNotFound when there is none.

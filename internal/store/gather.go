@@ -2,7 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"sync"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/belfry-notify/belfry/internal/notify"
 )
 
 // A gatherer makes one call of many that come at the same time: while calls
@@ -74,4 +80,52 @@ func (g *gatherer[In, Out]) fly(ctx context.Context) {
 		}
 		cancel()
 	}
+}
+
+// maxGathered is how many documents or names one call carries at most.
+const maxGathered = 100
+
+// An inserter inserts documents of one collection, those that come at the same
+// time together.
+type inserter struct {
+	gatherer[any, struct{}]
+	into *mongo.Collection
+}
+
+func newInserter(into *mongo.Collection) *inserter {
+	i := &inserter{into: into}
+	i.call, i.most = i.insertAll, maxGathered
+	return i
+}
+
+// insert adds a document under its own _id; CodeConflict when that id is taken.
+func (i *inserter) insert(ctx context.Context, document any) error {
+	_, err := i.do(ctx, document)
+	return err
+}
+
+// insertAll inserts documents, each whatever becomes of the others.
+func (i *inserter) insertAll(ctx context.Context, documents []any) []result[struct{}] {
+	results := make([]result[struct{}], len(documents))
+	if len(documents) == 1 {
+		results[0].err = insert(ctx, i.into, documents[0])
+		return results
+	}
+	_, err := i.into.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
+	var bulk mongo.BulkWriteException
+	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil {
+		err = unavailable("insert into "+i.into.Name(), err)
+		for n := range results {
+			results[n].err = err
+		}
+		return results
+	}
+	for _, e := range bulk.WriteErrors {
+		code := notify.CodeUnavailable
+		if mongo.IsDuplicateKeyError(e) {
+			code = notify.CodeConflict
+		}
+		results[e.Index].err = &notify.Error{Code: code, Detail: "insert into " + i.into.Name(), Err: e}
+	}
+	return results
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -13,7 +14,7 @@ import (
 // InsertNotification stores a notification as accepted; CodeConflict when it
 // is there already.
 func (s *Store) InsertNotification(ctx context.Context, r *notify.Record) error {
-	return insert(ctx, s.notifications, r)
+	return s.insertNotification.insert(ctx, r)
 }
 
 // Notification reads a notification; CodeNotFound when there is none.
@@ -24,16 +25,42 @@ func (s *Store) Notification(ctx context.Context, id string) (*notify.Record, er
 // UpdateProgress writes how far a notification has come; only its workflow
 // calls this. CodeNotFound when the notification was never stored.
 func (s *Store) UpdateProgress(ctx context.Context, id string, p notify.Progress) error {
-	result, err := s.notifications.UpdateOne(ctx,
-		bson.D{{Key: "_id", Value: id}},
-		bson.D{{Key: "$set", Value: p}})
-	if err != nil {
-		return unavailable("update notifications", err)
+	_, err := s.updates.do(ctx, progressUpdate{id, p})
+	return err
+}
+
+type progressUpdate struct {
+	id       string
+	progress notify.Progress
+}
+
+func (u progressUpdate) filter() bson.D { return bson.D{{Key: "_id", Value: u.id}} }
+func (u progressUpdate) change() bson.D { return bson.D{{Key: "$set", Value: u.progress}} }
+
+// updateAll writes how far notifications have come. If some of several are not
+// there, the server does not say which: then each is asked for alone.
+func (s *Store) updateAll(ctx context.Context, updates []progressUpdate) []result[struct{}] {
+	results := make([]result[struct{}], len(updates))
+	if len(updates) > 1 {
+		models := make([]mongo.WriteModel, len(updates))
+		for i, u := range updates {
+			models[i] = mongo.NewUpdateOneModel().SetFilter(u.filter()).SetUpdate(u.change())
+		}
+		done, err := s.notifications.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+		if err == nil && done.MatchedCount == int64(len(updates)) {
+			return results
+		}
 	}
-	if result.MatchedCount == 0 {
-		return &notify.Error{Code: notify.CodeNotFound, Detail: "no notification " + id}
+	for i, u := range updates {
+		done, err := s.notifications.UpdateOne(ctx, u.filter(), u.change())
+		switch {
+		case err != nil:
+			results[i].err = unavailable("update notifications", err)
+		case done.MatchedCount == 0:
+			results[i].err = &notify.Error{Code: notify.CodeNotFound, Detail: "no notification " + u.id}
+		}
 	}
-	return nil
+	return results
 }
 
 // A Position is a place in a listing that is ordered newest first.

@@ -41,6 +41,12 @@ type Store struct {
 	templates     *mongo.Collection
 	keys          *mongo.Collection
 
+	insertNotification *inserter
+	insertDelivery     *inserter
+	insertClaim        *inserter
+	updates            *gatherer[progressUpdate, struct{}]
+	newestVersions     *gatherer[string, newestVersion]
+
 	versions *lru.Cache[notify.TemplateRef, *notify.Template] // immutable, so never stale
 	highest  *lru.Cache[string, int]                          // the highest version seen of a template
 }
@@ -81,7 +87,7 @@ func Open(uri string) (*Store, error) {
 		return nil, err
 	}
 	db := client.Database(database)
-	return &Store{
+	s := &Store{
 		client:        client,
 		notifications: db.Collection("notifications"),
 		deliveries:    db.Collection("deliveries"),
@@ -90,7 +96,13 @@ func Open(uri string) (*Store, error) {
 		keys:          db.Collection("keys"),
 		versions:      versions,
 		highest:       highest,
-	}, nil
+	}
+	s.insertNotification = newInserter(s.notifications)
+	s.insertDelivery = newInserter(s.deliveries)
+	s.insertClaim = newInserter(s.claims)
+	s.updates = &gatherer[progressUpdate, struct{}]{call: s.updateAll, most: maxGathered}
+	s.newestVersions = &gatherer[string, newestVersion]{call: s.findNewest, most: maxGathered}
+	return s, nil
 }
 
 // Close ends the connection; operations in flight may finish until ctx ends.

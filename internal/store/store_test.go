@@ -308,3 +308,55 @@ func TestAURIThatIsNoneIsRefused(t *testing.T) {
 	_, err := store.Open("mongodb://")
 	require.Error(t, err)
 }
+
+func TestInsertsThatComeTogetherEachKnowTheirOwnFate(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	const inserters = 200
+	errs := make([]error, inserters)
+	var group sync.WaitGroup
+	for i := range inserters {
+		group.Go(func() { // every id is wanted by two
+			errs[i] = s.InsertDelivery(t.Context(), &notify.Delivery{ID: fmt.Sprintf("d%d", i/2), NotificationID: "n", State: notify.StateSent})
+		})
+	}
+	group.Wait()
+	for i := 0; i < inserters; i += 2 {
+		require.ElementsMatch(t, []notify.Code{"", notify.CodeConflict}, []notify.Code{notify.CodeOf(errs[i]), notify.CodeOf(errs[i+1])})
+	}
+	counts, err := s.CountEnded(t.Context(), "n")
+	require.NoError(t, err)
+	require.Equal(t, inserters/2, counts.Sent)
+}
+
+func TestUpdatesThatComeTogetherEachKnowTheirOwnFate(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	const updaters = 40
+	ids := make([]string, updaters)
+	for i := range ids {
+		r := record(now())
+		ids[i] = r.ID
+		if i%4 > 0 { // one in four is not there
+			require.NoError(t, s.InsertNotification(t.Context(), r))
+		}
+	}
+	var group sync.WaitGroup
+	errs := make([]error, updaters)
+	for i, id := range ids {
+		group.Go(func() {
+			errs[i] = s.UpdateProgress(t.Context(), id, notify.Progress{Status: notify.StatusDone, Counts: notify.Counts{Total: i}})
+		})
+	}
+	group.Wait()
+	for i, id := range ids {
+		if i%4 == 0 {
+			require.Equal(t, notify.CodeNotFound, notify.CodeOf(errs[i]))
+			continue
+		}
+		require.NoError(t, errs[i])
+		kept, err := s.Notification(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, i, kept.Counts.Total)
+	}
+}

@@ -132,16 +132,44 @@ func templateNotFound(name string) error {
 	return &notify.Error{Code: notify.CodeTemplateNotFound, Detail: fmt.Sprintf("there is no template %q", name)}
 }
 
-// newest finds a template's highest version, 0 when it never existed, and
-// whether it is hidden. It looks upwards from the highest version this process
-// has seen, in doubling steps, and halves the last one: versions have no gaps.
+// newestVersion is a template's highest version, 0 when it never existed, and
+// whether it is hidden.
+type newestVersion struct {
+	version int
+	hidden  bool
+}
+
+// newest finds a template's highest version. Those who ask at the same time
+// share the look-up, which begins after all of them asked.
 func (s *Store) newest(ctx context.Context, name string) (version int, hidden bool, err error) {
+	found, err := s.newestVersions.do(ctx, name)
+	return found.version, found.hidden, err
+}
+
+// findNewest looks up each of the names once.
+func (s *Store) findNewest(ctx context.Context, names []string) []result[newestVersion] {
+	results := make([]result[newestVersion], len(names))
+	known := make(map[string]result[newestVersion], 1)
+	for i, name := range names {
+		found, seen := known[name]
+		if !seen {
+			found.out, found.err = s.probeNewest(ctx, name)
+			known[name] = found
+		}
+		results[i] = found
+	}
+	return results
+}
+
+// probeNewest looks upwards from the highest version this process has seen, in
+// doubling steps, and halves the last one: versions have no gaps.
+func (s *Store) probeNewest(ctx context.Context, name string) (newestVersion, error) {
 	known, _ := s.highest.Get(name)
 	missing := 0
 	for step := 1; missing == 0; step *= 2 {
 		there, err := s.exists(ctx, versionID(name, known+step))
 		if err != nil {
-			return 0, false, err
+			return newestVersion{}, err
 		}
 		if there {
 			known += step
@@ -153,7 +181,7 @@ func (s *Store) newest(ctx context.Context, name string) (version int, hidden bo
 		middle := (known + missing) / 2
 		there, err := s.exists(ctx, versionID(name, middle))
 		if err != nil {
-			return 0, false, err
+			return newestVersion{}, err
 		}
 		if there {
 			known = middle
@@ -162,11 +190,11 @@ func (s *Store) newest(ctx context.Context, name string) (version int, hidden bo
 		}
 	}
 	if known == 0 {
-		return 0, false, nil
+		return newestVersion{}, nil
 	}
 	s.highest.Add(name, known)
-	hidden, err = s.exists(ctx, tombstoneID(name, known))
-	return known, hidden, err
+	hidden, err := s.exists(ctx, tombstoneID(name, known))
+	return newestVersion{version: known, hidden: hidden}, err
 }
 
 func (s *Store) exists(ctx context.Context, id string) (bool, error) {
