@@ -37,10 +37,14 @@ type Renderer interface {
 	Email(ctx context.Context, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
 }
 
-// A Provider carries messages of one channel. It has stopped by ctx's
-// deadline, whatever the other side does.
+// A Provider carries messages of one channel.
 type Provider interface {
 	Name() string
+	// Ready waits for a message's turn. It answers false when there is none
+	// soon, or while the provider is down, and after how long to ask again (0:
+	// by the caller's own back-off).
+	Ready(ctx context.Context, high bool) (ready bool, after time.Duration)
+	// Send has stopped by ctx's deadline, whatever the other side does.
 	Send(ctx context.Context, m notify.Message) notify.Outcome
 }
 
@@ -49,7 +53,7 @@ type Activities struct {
 	Store     Store
 	Directory Directory
 	Renderer  Renderer
-	Email     Provider
+	Email     []Provider // in the order in which they are tried
 	Log       *slog.Logger
 	Now       func() time.Time
 	NewToken  func() string // tells one inserter of a claim from all others

@@ -124,15 +124,17 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 		UserID:         d.UserID,
 		Channel:        d.Channel,
 		CreatedAt:      d.CreatedAt,
-		Provider:       a.Email.Name(),
+		Closed:         stopped,
 	}
-	claim.Closed = stopped
 	if last == nil {
 		if stopped != "" {
 			claim.Address = to.Email
 			return claim, nil
 		}
-		return claim, a.compose(ctx, j, to, claim)
+		if err := a.compose(ctx, j, to, claim); err != nil {
+			return nil, err
+		}
+		return claim, a.choose(ctx, j, claim, "")
 	}
 
 	claim.Number = last.Number + 1
@@ -159,17 +161,20 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 		claim.Attempts = appendAttempt(last.Attempts, attempt)
 	}
 	switch {
-	case first != nil:
-		claim.Address, claim.Name = first.Address, first.Name
-		return claim, nil
 	case stopped != "":
 		claim.Address = last.Address
 		return claim, nil
-	case claim.Doubts == 0:
-		return claim, a.compose(ctx, j, to, claim)
-	default: // what may have gone out is not there any more: it was erased
+	case last.InDoubt() && j.notification.OnUnknown == notify.OnUnknownSkip,
+		claim.Doubts > 0 && first == nil: // what may have gone out was erased meanwhile
 		return nil, &endError{state: notify.StateUnknown, attempts: claim.Attempts}
+	case first != nil:
+		claim.Address, claim.Name = first.Address, first.Name
+	default:
+		if err := a.compose(ctx, j, to, claim); err != nil {
+			return nil, err
+		}
 	}
+	return claim, a.choose(ctx, j, claim, last.Provider)
 }
 
 // maxAttempts bounds the attempts that a delivery shows: the first ones are
@@ -186,13 +191,10 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 	d.Address, d.Attempts, d.Claim = claim.Address, claim.Attempts, claim.Number
 	if claim.Closed != "" {
 		d.State, d.Reason = closedState(claim), claim.Closed
-		if d.State == notify.StateUnknown {
-			d.Reason = ""
-		}
 		return a.end(ctx, d, claim.Reopened)
 	}
 	sending, cancel := context.WithDeadline(ctx, claim.Deadline)
-	outcome := a.Email.Send(sending, notify.Message{
+	outcome := a.provider(claim.Provider).Send(sending, notify.Message{
 		DeliveryID: d.ID,
 		Address:    first.Address,
 		Name:       first.Name,
@@ -211,7 +213,7 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 	case notify.OutcomePermanent:
 		d.State, d.Reason = notify.StateFailed, outcome.Reason
 		if claim.Doubts > 0 { // an earlier attempt may have gone out all the same
-			d.State, d.Reason = notify.StateUnknown, ""
+			d.State = notify.StateUnknown
 		}
 		return a.end(ctx, d, claim.Reopened)
 	case notify.OutcomeTransient, notify.OutcomeUnknown:

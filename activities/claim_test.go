@@ -123,7 +123,7 @@ func (w *world) attemptAndDie(ctx context.Context, n *notify.Notification) (*not
 	if err := w.Store.InsertClaim(ctx, claim); err != nil {
 		return nil, err
 	}
-	w.Email.Send(ctx, notify.Message{
+	w.provider.Send(ctx, notify.Message{
 		DeliveryID: d.ID, Address: claim.Address, Name: claim.Name, Email: *claim.Content.Email, Date: claim.At,
 	})
 	return nil, errors.New("dead")

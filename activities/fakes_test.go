@@ -178,12 +178,21 @@ func (r *renderer) Email(_ context.Context, source notify.Email, data notify.Obj
 
 // provider answers as its function says and keeps what it was given.
 type provider struct {
+	name   string
+	down   bool
 	mu     sync.Mutex
 	answer func(ctx context.Context, m notify.Message) notify.Outcome
 	sent   []notify.Message
 }
 
-func (p *provider) Name() string { return "smtp" }
+func (p *provider) Name() string {
+	if p.name == "" {
+		return "smtp"
+	}
+	return p.name
+}
+
+func (p *provider) Ready(context.Context, bool) (bool, time.Duration) { return !p.down, 0 }
 
 func (p *provider) Send(ctx context.Context, m notify.Message) notify.Outcome {
 	outcome := notify.Outcome{Kind: notify.OutcomeSent}
@@ -237,7 +246,7 @@ func newWorld() *world {
 		Store:       w.ledger,
 		Directory:   directory{"ann": {ID: "ann", Email: "ann@example.com", Name: "Ann"}, "noaddress": {ID: "noaddress"}},
 		Renderer:    w.renderer,
-		Email:       w.provider,
+		Email:       []Provider{w.provider},
 		Log:         slog.New(slog.DiscardHandler),
 		Now:         w.clock.Now,
 		NewToken:    func() string { w.tokens++; return strconv.Itoa(w.tokens) },

@@ -16,7 +16,8 @@ import (
 // provider can interleave, each of them dying before or after any operation,
 // the first claim's deadline passing at any moment (also while its holder
 // lives, as one that was stopped does), and the provider answering in every
-// way. A last sender then takes the delivery to its end.
+// way. A last sender then takes the delivery to its end. All that once with
+// doubts resent, and once with doubts left as unknown.
 func TestClaimsOverAllInterleavings(t *testing.T) {
 	t.Parallel()
 	runs := 0
@@ -28,10 +29,12 @@ func TestClaimsOverAllInterleavings(t *testing.T) {
 		{notify.OutcomeSent, notify.OutcomePermanent, notify.OutcomePermanent},
 		{notify.OutcomeUnknown, notify.OutcomeTransient, notify.OutcomeSent},
 	} {
-		explore(func(choose func(n int) int) {
-			runs++
-			play(t, answers, choose)
-		})
+		for _, onUnknown := range []notify.OnUnknown{notify.OnUnknownResend, notify.OnUnknownSkip} {
+			explore(func(choose func(n int) int) {
+				runs++
+				play(t, answers, onUnknown, choose)
+			})
+		}
 	}
 	t.Logf("%d interleavings", runs)
 	require.Greater(t, runs, 10_000)
@@ -83,10 +86,11 @@ func step(ctx context.Context) {
 }
 
 // play runs one interleaving and checks what it left.
-func play(t *testing.T, answers []notify.OutcomeKind, choose func(n int) int) {
+func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, choose func(n int) int) {
 	t.Helper()
 	w := newWorld()
 	n := w.notification(notify.Recipient{Email: "ann@example.com"})
+	n.OnUnknown = onUnknown
 	var trace []string
 	accepted := 0
 	calls := 0
@@ -166,6 +170,9 @@ func play(t *testing.T, answers []notify.OutcomeKind, choose func(n int) int) {
 	case notify.StateUnknown:
 	default:
 		t.Fatalf("%v: ended as %s", trace, recorded.State)
+	}
+	if onUnknown == notify.OnUnknownSkip {
+		require.LessOrEqual(t, accepted, 1, "%v: doubts were not to be resent", trace)
 	}
 	if accepted > 1 {
 		require.True(t, recorded.Resent || recorded.State == notify.StateUnknown, "%v: went out %d times, unmarked", trace, accepted)

@@ -78,6 +78,9 @@ func (a *Activities) endedWithout(ctx context.Context, d *notify.Delivery, last 
 // (a sender past its deadline that lived on after all), what each of the two
 // knows is joined; an end from before it was reopened is replaced.
 func (a *Activities) end(ctx context.Context, d *notify.Delivery, reopened int) (*notify.Delivery, error) {
+	if d.State == notify.StateUnknown {
+		d.Reason = "" // why it was given up says nothing about what became of it
+	}
 	err := a.persist(ctx, func(ctx context.Context) error {
 		err := a.Store.InsertDelivery(ctx, d)
 		if notify.CodeOf(err) != notify.CodeConflict {

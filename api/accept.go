@@ -96,6 +96,12 @@ func (s *Server) record(ctx context.Context, r *notificationRequest, decided *no
 		CreatedAt: decided.CreatedAt,
 		SendAt:    decided.CreatedAt,
 		ExpiresAt: decided.CreatedAt.Add(notify.DefaultExpiry),
+		Priority:  r.Priority,
+		Provider:  r.Provider,
+		OnUnknown: r.OnUnknown,
+	}
+	if r.ExpiresAt != nil {
+		n.ExpiresAt = r.ExpiresAt.UTC().Truncate(time.Millisecond)
 	}
 	if n.Tags == nil {
 		n.Tags = []string{}

@@ -65,7 +65,7 @@ func newServer(t *testing.T) *server {
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(t.Context()))) })
 	s := &server{t: t, store: kept, starts: &starts{}}
 	served, err := api.NewServer(api.Config{
-		Version: "test", Store: kept, Templates: template.New(), Starter: s.starts,
+		Version: "test", Store: kept, Templates: template.New(), Starter: s.starts, Providers: []string{"smtp"},
 		Checks: map[string]api.Check{
 			"mongo":    kept.Ping,
 			"temporal": func(context.Context) error { return s.starts.err },
@@ -227,6 +227,12 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		{"a tag of 65 characters", object{"template": "welcome", "to": ann, "tags": []string{strings.Repeat("ü", 65)}}, 422, "body.tags[0]", "64"},
 		{"17 keys of metadata", object{"template": "welcome", "to": ann, "metadata": keys(17)}, 422, "body.metadata", "16"},
 		{"metadata that is no text", object{"template": "welcome", "to": ann, "metadata": object{"x": 1}}, 422, "body.metadata.x", "string"},
+		{"an unknown priority", object{"template": "welcome", "to": ann, "priority": "urgent"}, 422, "body.priority", "normal"},
+		{"an unknown provider", object{"template": "welcome", "to": ann, "provider": "pigeon"}, 422, "body.provider", "smtp"},
+		{"an unknown on_unknown", object{"template": "welcome", "to": ann, "on_unknown": "ask"}, 422, "body.on_unknown", "resend"},
+		{"expiry in the past", object{"template": "welcome", "to": ann, "expires_at": "2020-01-01T00:00:00Z"}, 422, "body.expires_at", "future"},
+		{"expiry in three years", object{"template": "welcome", "to": ann, "expires_at": time.Now().AddDate(3, 0, 0)}, 422, "body.expires_at", "two years"},
+		{"expiry that is no time", object{"template": "welcome", "to": ann, "expires_at": "tomorrow"}, 422, "body.expires_at", "date-time"},
 		{"content without a channel", object{"content": object{}, "to": ann}, 422, "body.content", "channel"},
 		{"content without a subject", object{"content": email(" ", "<p>"), "to": ann}, 422, "body.content.email.subject", "empty"},
 		{"a Liquid error", object{"content": email("s", "<p>\n{{ x"), "to": ann}, 422, "body.content.email.html", "line 2"},

@@ -31,7 +31,7 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	s := &Server{Config: Config{Templates: template.New()}}
+	s := &Server{Config: Config{Templates: template.New(), Now: time.Now}}
 	router := chi.NewRouter()
 	var accepted *notificationRequest
 	huma.Register(s.newAPI(router), route(http.MethodPost, "/", "check", "check", http.StatusAccepted),

@@ -53,9 +53,7 @@ func keyID(caller, key string) string { return caller + "/" + key }
 // hash is that of a request as decoded: the order of keys, white space, escapes
 // and defaults that are spelled out make no difference.
 func hash(r *notificationRequest) (string, error) {
-	full := *r
-	full.Channels = r.channels()
-	text, err := json.Marshal(full)
+	text, err := json.Marshal(r.normal())
 	if err != nil {
 		return "", err
 	}

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/mail"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,13 +18,17 @@ import (
 
 // notificationRequest is the body of POST /v1/notifications.
 type notificationRequest struct {
-	Template string            `json:"template,omitempty" maxLength:"80" example:"welcome" doc:"A template's name, or name@version. Exactly one of template and content"`
-	Content  *notify.Bodies    `json:"content,omitempty" doc:"Free-form content, Liquid too"`
-	To       []recipient       `json:"to" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once"`
-	Channels []notify.Channel  `json:"channels,omitempty" enum:"email" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
-	Data     object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
-	Tags     []string          `json:"tags,omitempty" maxItems:"16" nullable:"false"`
-	Metadata map[string]string `json:"metadata,omitempty" doc:"Yours to keep with it, up to 16 keys"`
+	Template  string            `json:"template,omitempty" maxLength:"80" example:"welcome" doc:"A template's name, or name@version. Exactly one of template and content"`
+	Content   *notify.Bodies    `json:"content,omitempty" doc:"Free-form content, Liquid too"`
+	To        []recipient       `json:"to" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once"`
+	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
+	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
+	ExpiresAt *time.Time        `json:"expires_at,omitempty" doc:"What has not gone out by then is skipped; 24 h from now by default, two years at most"`
+	Priority  notify.Priority   `json:"priority,omitempty" enum:"high,normal,low" doc:"normal by default"`
+	Provider  string            `json:"provider,omitempty" maxLength:"32" example:"smtp" doc:"Forces one; as configured by default"`
+	OnUnknown notify.OnUnknown  `json:"on_unknown,omitempty" enum:"resend,skip" doc:"What to do where nobody knows whether it went out; resend by default"`
+	Tags      []string          `json:"tags,omitempty" maxItems:"16" nullable:"false"`
+	Metadata  map[string]string `json:"metadata,omitempty" doc:"Yours to keep with it, up to 16 keys"`
 }
 
 // recipient is one entry of "to".
@@ -64,6 +71,13 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 		}
 	}
 	c.metadata(r.Metadata)
+	s, _ := ctx.Context().Value(serverKey{}).(*Server)
+	if r.Provider != "" && !slices.Contains(s.Providers, r.Provider) {
+		c.add("provider", "is none of those configured: "+strings.Join(s.Providers, ", "), r.Provider)
+	}
+	if now := s.now(); r.ExpiresAt != nil && (!r.ExpiresAt.After(now) || r.ExpiresAt.After(now.Add(notify.Horizon))) {
+		c.add("expires_at", "must be in the future, and within two years", r.ExpiresAt.Format(time.RFC3339))
+	}
 	return c.errs
 }
 
@@ -149,6 +163,15 @@ func checkAddress(address string) error {
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// normal is the request with its defaults spelled out.
+func (r *notificationRequest) normal() notificationRequest {
+	full := *r
+	full.Channels = r.channels()
+	full.Priority = cmp.Or(r.Priority, notify.PriorityNormal)
+	full.OnUnknown = cmp.Or(r.OnUnknown, notify.OnUnknownResend)
+	return full
 }
 
 // channels is the request's, or the default.

@@ -61,6 +61,7 @@ type Config struct {
 	Store     *store.Store
 	Templates Templates
 	Starter   Starter
+	Providers []string         // the names of those that are configured
 	Checks    map[string]Check // by the neighbour's name, for /readyz
 	UILink    func(notificationID string) string
 	Log       *slog.Logger
@@ -164,7 +165,7 @@ func (s *Server) newAPI(router chi.Router) huma.API {
 	})
 	registerOutput(api.OpenAPI().Components.Schemas)
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
-		next(huma.WithValue(ctx, templatesKey{}, s.Templates))
+		next(huma.WithValue(ctx, serverKey{}, s))
 	})
 	return api
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// templatesKey is under which a request's context holds the Templates, so that
-// bodies can be checked together with everything else.
-type templatesKey struct{}
+// serverKey is under which a request's context holds the Server, so that what
+// its schema cannot say is checked together with everything else.
+type serverKey struct{}
 
 // TemplateName is the template that a path names.
 type TemplateName struct {
@@ -43,8 +43,8 @@ func checkBodies(ctx huma.Context, at string, bodies notify.Bodies) []error {
 	if strings.TrimSpace(bodies.Email.HTML) == "" {
 		errs = append(errs, fieldError(at+".email.html", "must not be empty", nil))
 	}
-	templates, _ := ctx.Context().Value(templatesKey{}).(Templates)
-	for _, e := range templates.Check(at, bodies) {
+	s, _ := ctx.Context().Value(serverKey{}).(*Server)
+	for _, e := range s.Templates.Check(at, bodies) {
 		errs = append(errs, fieldError(e.Location, e.Message, e.Value))
 	}
 	return errs

@@ -34,10 +34,12 @@ func Run(ctx context.Context, c client.Client, a *activities.Activities, log *sl
 	main.RegisterActivity(a)
 	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect))
 	direct.RegisterActivity(a)
+	high := worker.New(c, workflows.EmailHighTaskQueue, activitiesOnly(concurrentDirect))
+	high.RegisterActivity(a)
 	bulk := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages))
 	bulk.RegisterActivity(a)
 
-	workers := []worker.Worker{main, direct, bulk}
+	workers := []worker.Worker{main, direct, high, bulk}
 	defer func() {
 		var stopping errgroup.Group
 		for _, w := range workers {

@@ -14,6 +14,7 @@ import (
 const (
 	TaskQueue          = "belfry"            // the workflows, and what is done in them
 	EmailTaskQueue     = "belfry-email"      // retries of direct mail
+	EmailHighTaskQueue = "belfry-email-high" // the same of high priority
 	EmailBulkTaskQueue = "belfry-email-bulk" // pages of large notifications
 )
 
@@ -53,7 +54,8 @@ func NewInput(n *notify.Notification, whole bool) Input {
 	in := Input{
 		ID:         n.ID,
 		Recipients: len(n.To),
-		Direct:     n.Deliveries() <= DirectLimit,
+		Direct:     n.Deliveries() <= DirectLimit && n.Priority != notify.PriorityLow,
+		Priority:   n.Priority,
 	}
 	if whole {
 		in.Notification = n

@@ -18,6 +18,7 @@ type Input struct {
 	Notification *notify.Notification `json:"notification,omitempty"`
 	Recipients   int                  `json:"recipients"`
 	Direct       bool                 `json:"direct"`
+	Priority     notify.Priority      `json:"priority,omitempty"`
 }
 
 // Notification tells the recipients and records how that ended. It is done
@@ -84,9 +85,17 @@ func (n notification) tryDirect(ctx workflow.Context) (activities.PageResult, er
 func (n notification) pageOptions(page int) workflow.ActivityOptions {
 	queue, summary := EmailBulkTaskQueue, fmt.Sprintf("page %d of %d recipients", page+1, n.Recipients)
 	if n.Direct {
-		queue, summary = EmailTaskQueue, "deliveries that need another attempt"
+		queue, summary = directQueue(n.Priority), "deliveries that need another attempt"
 	}
 	return deliverOptions(queue, summary)
+}
+
+// directQueue is where deliveries are tried that do not go with the broadcasts.
+func directQueue(p notify.Priority) string {
+	if p == notify.PriorityHigh {
+		return EmailHighTaskQueue
+	}
+	return EmailTaskQueue
 }
 
 // deliverOptions are those of Deliver. It is retried until the notification

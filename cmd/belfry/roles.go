@@ -70,7 +70,7 @@ type belfry struct {
 	store     *store.Store
 	idp       *idp.Client
 	templates *template.Engine
-	smtp      *channel.SMTP
+	providers []*channel.Guard // in the order in which they are tried
 }
 
 // serve runs roles until ctx ends or one of them fails; either way all end
@@ -114,8 +114,12 @@ func open() (*belfry, error) {
 	if b.idp, err = idp.New(idp.Config{Addr: cfg.IDPAddr, TLS: cfg.IDPTLS, CAFile: cfg.IDPCAFile, Token: cfg.IDPToken}); err != nil {
 		return nil, fmt.Errorf("set up the idp client: %w", err)
 	}
-	if b.smtp, err = channel.NewSMTP(cfg.SMTP); err != nil {
-		return nil, fmt.Errorf("set up SMTP: %w", err)
+	for _, name := range cfg.EmailProvider {
+		provider, err := b.provider(name)
+		if err != nil {
+			return nil, fmt.Errorf("set up %s: %w", name, err)
+		}
+		b.providers = append(b.providers, provider)
 	}
 	b.templates = template.New()
 	return b, nil
@@ -128,7 +132,22 @@ func (b *belfry) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	b.temporal.Close()
-	return errors.Join(b.smtp.Close(), b.idp.Close(), b.store.Close(ctx))
+	err := errors.Join(b.idp.Close(), b.store.Close(ctx))
+	for _, p := range b.providers {
+		err = errors.Join(err, p.Close())
+	}
+	return err
+}
+
+// provider sets up the provider with the name, behind its guard.
+func (b *belfry) provider(name string) (*channel.Guard, error) {
+	smtp, err := channel.NewSMTP(b.cfg.SMTP)
+	if err != nil {
+		return nil, err
+	}
+	return channel.NewGuard(smtp, channel.GuardConfig{Rate: b.cfg.SMTPRate}, func(provider, from, to string) {
+		b.log.Warn("circuit breaker", "provider", provider, "from", from, "to", to)
+	}), nil
 }
 
 // runAPI serves the API; eager says that a worker runs beside it.
@@ -140,6 +159,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Version:   version,
 			Store:     b.store,
 			Templates: b.templates,
+			Providers: b.cfg.EmailProvider,
 			Starter:   workflows.NewStarter(b.temporal, b.namespace, eager),
 			Checks:    b.checks(),
 			UILink:    b.uiLink(),
@@ -150,11 +170,15 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 }
 
 func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
+	providers := make([]activities.Provider, len(b.providers))
+	for i, p := range b.providers {
+		providers[i] = p
+	}
 	a := &activities.Activities{
 		Store:       b.store,
 		Directory:   b.idp,
 		Renderer:    b.templates,
-		Email:       b.smtp,
+		Email:       providers,
 		Log:         b.log,
 		Now:         func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
 		NewToken:    uuid.NewString,

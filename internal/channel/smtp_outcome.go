@@ -81,7 +81,7 @@ func failed(at stage, err error) *smtpError {
 // * For the same reason codes about the dialogue or the login rather than about
 // the recipient (dialogueCode) are transient at RCPT and DATA too.
 func (e *smtpError) outcome() notify.Outcome {
-	o := notify.Outcome{Kind: notify.OutcomeTransient, Detail: e.detail()}
+	o := notify.Outcome{Kind: notify.OutcomeTransient, Detail: e.detail(), Down: e.down()}
 	switch {
 	case errors.Is(e.err, errNoSMTPUTF8):
 		o.Kind, o.Reason = notify.OutcomePermanent, notify.ReasonBadAddress
@@ -130,6 +130,12 @@ func (e *smtpError) setup() bool {
 	var ours setupError
 	return e.code/100 == 5 || errors.As(e.err, &ours) ||
 		errors.As(e.err, &certificate) || errors.As(e.err, &notTLS)
+}
+
+// down says whether the server failed, not this message: it did not answer, or
+// did not let us in.
+func (e *smtpError) down() bool {
+	return e.at != stageWait && (e.gone() || e.setup() && !e.permanent())
 }
 
 // refuses says whether the server said no.

@@ -6,9 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/mail"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/channel"
 )
@@ -27,7 +30,8 @@ type Config struct {
 	IDPCAFile     string             // IDP_CA_FILE
 	IDPToken      string             // IDP_TOKEN
 	SMTP          channel.SMTPConfig // SMTP_URL, EMAIL_FROM, SMTP_*
-	EmailProvider string             // EMAIL_PROVIDER
+	SMTPRate      rate.Limit         // SMTP_RATE, a second
+	EmailProvider []string           // EMAIL_PROVIDER, an order
 	TemporalUIURL string             // TEMPORAL_UI_URL, empty: no links to it
 	SweepInterval time.Duration      // SWEEP_INTERVAL
 	LogLevel      slog.Level         // LOG_LEVEL
@@ -55,7 +59,8 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		IDPTLS:        l.boolean("IDP_TLS"),
 		IDPCAFile:     l.text("IDP_CA_FILE", ""),
 		IDPToken:      l.text("IDP_TOKEN", ""),
-		EmailProvider: l.oneOf("EMAIL_PROVIDER", "smtp"),
+		EmailProvider: l.order("EMAIL_PROVIDER", "smtp"),
+		SMTPRate:      l.rate("SMTP_RATE"),
 		TemporalUIURL: strings.TrimSuffix(l.url("TEMPORAL_UI_URL", "", "http", "https"), "/"),
 		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
 		LogLevel:      l.level("LOG_LEVEL", slog.LevelInfo),
@@ -137,6 +142,35 @@ func (l *loader) oneOf(name string, values ...string) string {
 	}
 	l.fail(name, "%q is not one of %s", v, strings.Join(values, ", "))
 	return v
+}
+
+// order reads a list of some of the values, each once, separated by commas.
+func (l *loader) order(name string, values ...string) []string {
+	var order []string
+	for v := range strings.SplitSeq(l.text(name, values[0]), ",") {
+		v = strings.TrimSpace(v)
+		if !slices.Contains(values, v) || slices.Contains(order, v) {
+			l.fail(name, "not an order of some of %s, such as %s", strings.Join(values, ", "), strings.Join(values, ","))
+		}
+		order = append(order, v)
+	}
+	return order
+}
+
+// rate reads "100/s", "100/m" or "100/h"; 0 where there is no limit.
+func (l *loader) rate(name string) rate.Limit {
+	v := l.text(name, "")
+	if v == "" {
+		return 0
+	}
+	number, unit, _ := strings.Cut(v, "/")
+	n, err := strconv.ParseFloat(number, 64)
+	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	if err != nil || n <= 0 || !known {
+		l.fail(name, "not a rate such as 100/s or 5000/m")
+		return 0
+	}
+	return rate.Limit(n / per.Seconds())
 }
 
 func (l *loader) level(name string, fallback slog.Level) slog.Level {

@@ -64,7 +64,7 @@ func Reopen(ended *Delivery, last *Claim, token string, now time.Time) *Claim {
 	c := &Claim{
 		Number: 1, Token: token, At: now, Deadline: now,
 		DeliveryID: ended.ID, NotificationID: ended.NotificationID, UserID: ended.UserID,
-		Channel: ended.Channel, CreatedAt: ended.CreatedAt, Address: ended.Address,
+		Channel: ended.Channel, CreatedAt: ended.CreatedAt, Provider: ended.Provider, Address: ended.Address,
 		Attempts: ended.Attempts,
 		Outcome:  &ClaimOutcome{Kind: OutcomeTransient, At: now, Error: "tried again by hand"},
 	}

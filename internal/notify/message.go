@@ -28,5 +28,6 @@ type Outcome struct {
 	Reason     Reason        // with OutcomePermanent; with OutcomeTransient where our set-up is at fault
 	Detail     string        // the provider's words, empty when sent
 	ProviderID string        // the provider's id for the message, with OutcomeSent
+	Down       bool          // the provider itself failed, whatever the message: unreachable, or set up wrongly
 	RetryAfter time.Duration // with OutcomeTransient: no earlier than this; 0 when not told
 }

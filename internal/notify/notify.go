@@ -20,6 +20,9 @@ const (
 	MaxNameLength   = 256 // characters of a recipient's name
 )
 
+// Horizon is how far ahead a notification may reach.
+const Horizon = 2 * 365 * 24 * time.Hour
+
 // DefaultExpiry is how long after acceptance a notification may still go out.
 const DefaultExpiry = 24 * time.Hour
 
@@ -58,6 +61,27 @@ func (s Status) Ended() bool {
 	return s == StatusDone || s == StatusCancelled || s == StatusExpired || s == StatusFailed
 }
 
+// A Priority says how a notification is carried: high takes the rate limit's
+// tokens before normal, low goes with the broadcasts.
+type Priority string
+
+// The priorities.
+const (
+	PriorityHigh   Priority = "high"
+	PriorityNormal Priority = "normal"
+	PriorityLow    Priority = "low"
+)
+
+// OnUnknown says what to do about a delivery of which nobody knows whether it
+// went out.
+type OnUnknown string
+
+// What to do about it.
+const (
+	OnUnknownResend OnUnknown = "resend" // send it again, under the same Message-ID
+	OnUnknownSkip   OnUnknown = "skip"   // leave it as unknown
+)
+
 // A Recipient is somebody to tell: either a user the idp knows, or an address
 // given inline. Exactly one of UserID and Email is set in a request.
 type Recipient struct {
@@ -87,6 +111,10 @@ type Notification struct {
 	Data     Object       `json:"data"`
 	Tags     []string     `json:"tags"`
 	Metadata Object       `json:"metadata"`
+
+	Priority  Priority  `json:"priority,omitempty"`   // empty: normal
+	Provider  string    `json:"provider,omitempty"`   // forces one; empty: as configured
+	OnUnknown OnUnknown `json:"on_unknown,omitempty"` // empty: resend
 
 	CreatedAt time.Time `json:"created_at"`
 	SendAt    time.Time `json:"send_at"`

@@ -1,0 +1,56 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// triesEach is how often a delivery is tried with one provider before it goes
+// on to the next one of the order. After the last one comes the first again.
+const triesEach = 5
+
+// choose names in a claim the provider that is to make the attempt. It is the
+// one the notification forces, or the first of the order that has tries left
+// and can take a message now. While an earlier attempt is in doubt it is the
+// one that made it: two providers would not know of each other's message. It
+// fails with a laterError when none can take a message now.
+func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, before string) error {
+	order := a.Email
+	forced := j.notification.Provider
+	if claim.Doubts > 0 && before != "" {
+		forced = before
+	}
+	if forced != "" {
+		order = slices.DeleteFunc(slices.Clone(order), func(p Provider) bool { return p.Name() != forced })
+	}
+	if len(order) == 0 {
+		return &laterError{cause: fmt.Sprintf("provider %q is not configured here", forced)}
+	}
+	tries := 0
+	for _, attempt := range claim.Attempts {
+		if slices.ContainsFunc(order, func(p Provider) bool { return p.Name() == attempt.Provider }) {
+			tries++
+		}
+	}
+	next := tries / triesEach
+	var after time.Duration
+	for i := range order {
+		p := order[(next+i)%len(order)]
+		ready, wait := p.Ready(ctx, j.notification.Priority == notify.PriorityHigh)
+		if ready {
+			claim.Provider = p.Name()
+			return nil
+		}
+		after = max(after, wait)
+	}
+	return &laterError{after: after, cause: "no provider can take a message now"}
+}
+
+// provider is the one with the name, which choose has found.
+func (a *Activities) provider(name string) Provider {
+	return a.Email[slices.IndexFunc(a.Email, func(p Provider) bool { return p.Name() == name })]
+}
