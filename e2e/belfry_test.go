@@ -147,6 +147,7 @@ func newBelfry(t *testing.T) *belfry {
 		"BELFRY_MONGO_URI":   mongotest.NewURI(t),
 		"TEMPORAL_NAMESPACE": newNamespace(t),
 		"BELFRY_EMAIL_FROM":  "Belfry <belfry@example.org>",
+		"BELFRY_AMQP_URL":    "",
 	}}
 }
 

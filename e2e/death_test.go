@@ -217,6 +217,7 @@ func TestWhatIsRecordedAsSentIsNotSentAgain(t *testing.T) {
 	b.ready()
 	id := b.send(map[string]any{"template": "welcome", "to": to("u%d", "example.com", 3), "data": map[string]any{"film": "x"}})
 	b.wait(id)
+	b.eventually("Temporal has its end too", func() bool { return len(historyOf(t, b, id)) == 7 })
 	p.kill()
 	b.run("all")
 	c := dialTemporal(t, b.variables["TEMPORAL_NAMESPACE"])
