@@ -19,10 +19,10 @@ import (
 // notify.CodeNotFound, a template with notify.CodeTemplateNotFound.
 type Store interface {
 	Template(ctx context.Context, ref notify.TemplateRef) (*notify.Template, error)
-	Notification(ctx context.Context, id string) (*notify.Record, error)
-	InsertNotification(ctx context.Context, r *notify.Record) error
+	Accepted(ctx context.Context, id string) (*notify.Notification, error)
 	UpdateProgress(ctx context.Context, id string, p notify.Progress) error
-	CountEnded(ctx context.Context, notificationID string) (notify.Counts, error)
+	// Recount is notify.CodeConflict while the notification runs.
+	Recount(ctx context.Context, notificationID string) error
 	Ledger
 }
 
@@ -68,59 +68,24 @@ type Activities struct {
 // DefaultPatience is how long an attempt to send may take.
 const DefaultPatience = 60 * time.Second
 
-// A Finish is the end of a notification. Notification is nil where it was
-// stored before its workflow started.
-type Finish struct {
-	ID           string               `json:"id"`
-	Notification *notify.Notification `json:"notification,omitempty"`
-	Progress     notify.Progress      `json:"progress"`
-}
-
-// Finish records how and when a notification ended, and answers with that.
-// Where the API's insert of a small notification was lost, it inserts it.
-func (a *Activities) Finish(ctx context.Context, f Finish) (notify.Progress, error) {
+// Finish records how and when a notification ended whose deliveries ended so.
+func (a *Activities) Finish(ctx context.Context, id string, result PageResult) (notify.Status, error) {
 	now := a.Now()
-	f.Progress.FinishedAt = &now
-	err := a.Store.UpdateProgress(ctx, f.ID, f.Progress)
-	if notify.CodeOf(err) == notify.CodeNotFound && f.Notification != nil {
-		err = a.Store.InsertNotification(ctx, &notify.Record{Notification: *f.Notification, Progress: f.Progress})
-		if notify.CodeOf(err) == notify.CodeConflict { // the API's insert came between
-			err = a.Store.UpdateProgress(ctx, f.ID, f.Progress)
-		}
+	progress := notify.Progress{Status: result.Counts.Status(result.Expired > 0), Counts: result.Counts, FinishedAt: &now}
+	if result.Cancelled > 0 {
+		progress.Status = notify.StatusCancelled
 	}
-	return f.Progress, retryable(err)
+	return progress.Status, retryable(a.Store.UpdateProgress(ctx, id, progress))
 }
 
 // Recount brings a notification's document up to date after a delivery of it
 // was tried again by hand. While the notification runs it fails, to be tried
-// again: its own workflow counts, and only when that is over is the document
-// free.
+// again.
 func (a *Activities) Recount(ctx context.Context, notificationID string) error {
-	for {
-		record, err := a.Store.Notification(ctx, notificationID)
-		if err != nil {
-			return retryable(err)
-		}
-		if !record.Status.Ended() {
-			return temporal.NewApplicationErrorWithOptions("the notification still runs", "waiting",
-				temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
-		}
-		counts, err := a.Store.CountEnded(ctx, notificationID)
-		if err != nil {
-			return retryable(err)
-		}
-		// Two of these at once may each write what they read: the one who writes
-		// last finds the counts changed or right.
-		if counts == record.Counts {
-			return nil
-		}
-		progress := record.Progress
-		progress.Counts = counts
-		if progress.Status != notify.StatusCancelled {
-			progress.Status = counts.Status(progress.Status == notify.StatusExpired)
-		}
-		if err := a.Store.UpdateProgress(ctx, notificationID, progress); err != nil {
-			return retryable(err)
-		}
+	err := a.Store.Recount(ctx, notificationID)
+	if notify.CodeOf(err) == notify.CodeConflict {
+		return temporal.NewApplicationErrorWithOptions("the notification still runs", "waiting",
+			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
 	}
+	return retryable(err)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -108,7 +109,7 @@ func TestADoubtIsResentOnlyAfterTheDeadlineAndMarked(t *testing.T) {
 // attemptAndDie makes an attempt whose process ends when it would record what
 // came of it: the claim is there, its outcome is not.
 func (w *world) attemptAndDie(ctx context.Context, n *notify.Notification) (*notify.Delivery, error) {
-	j, err := w.job(ctx, Page{ID: n.ID, Notification: n}, false)
+	j, err := w.job(ctx, n, false)
 	if err != nil {
 		return nil, err
 	}
@@ -227,22 +228,59 @@ func TestMyOwnClaimFoundTakenIsMine(t *testing.T) {
 	require.Len(t, w.provider.sent, 1)
 }
 
-func TestFinishRepairsWhatTheAPILost(t *testing.T) {
+func TestAFirstAttemptThatEndsAllRecordsIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld()
-	n := w.notification(notify.Recipient{UserID: "ann"})
-	progress := notify.Progress{Status: notify.StatusDone, Counts: notify.Counts{Total: 1, Sent: 1}}
+	for _, test := range []struct {
+		name   string
+		kind   notify.OutcomeKind
+		status notify.Status
+	}{
+		{"sent", notify.OutcomeSent, notify.StatusDone},
+		{"refused", notify.OutcomePermanent, notify.StatusFailed},
+		{"to be tried again", notify.OutcomeTransient, notify.StatusSending},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			n := w.notification(notify.Recipient{UserID: "ann"})
+			w.ledger.notifications[n.ID] = notify.Record{Notification: *n, Progress: notify.Progress{Status: notify.StatusSending}}
+			w.provider.answer = func(context.Context, notify.Message) notify.Outcome { return notify.Outcome{Kind: test.kind} }
 
-	recorded, err := w.Finish(t.Context(), Finish{ID: n.ID, Notification: n, Progress: progress})
-	require.NoError(t, err)
-	require.Equal(t, progress.Counts, recorded.Counts)
-	require.NotNil(t, recorded.FinishedAt)
-	require.Equal(t, recorded, w.ledger.notifications[n.ID].Progress)
-	_, err = w.Finish(t.Context(), Finish{ID: n.ID, Notification: n, Progress: progress})
-	require.NoError(t, err, "again")
+			status, err := w.TryDeliver(t.Context(), n.ID)
 
-	_, err = w.Finish(t.Context(), Finish{ID: "another", Progress: progress})
-	require.Error(t, err, "by reference, and not there")
+			require.NoError(t, err)
+			require.Equal(t, test.status, status)
+			recorded := w.ledger.notifications[n.ID].Progress
+			require.Equal(t, test.status, recorded.Status)
+			require.Equal(t, test.status.Ended(), recorded.FinishedAt != nil)
+		})
+	}
+}
+
+func TestANotificationEndsAsItsDeliveriesSay(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		result PageResult
+		want   notify.Status
+	}{
+		{"all sent", PageResult{Counts: notify.Counts{Total: 2, Sent: 2}}, notify.StatusDone},
+		{"one sent, one failed", PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Failed: 1}}, notify.StatusDone},
+		{"all failed", PageResult{Counts: notify.Counts{Total: 2, Failed: 2}}, notify.StatusFailed},
+		{"may have been sent", PageResult{Counts: notify.Counts{Total: 1, Unknown: 1}}, notify.StatusDone},
+		{"expired", PageResult{Counts: notify.Counts{Total: 1, Skipped: 1}, Expired: 1}, notify.StatusExpired},
+		{"sent and expired", PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Expired: 1}, notify.StatusDone},
+		{"cancelled", PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Cancelled: 1}, notify.StatusCancelled},
+	} {
+		w := newWorld()
+		w.ledger.notifications["id"] = notify.Record{}
+		status, err := w.Finish(t.Context(), "id", test.result)
+		require.NoError(t, err, test.name)
+		require.Equal(t, test.want, status, test.name)
+		require.Equal(t, test.result.Counts, w.ledger.notifications["id"].Counts, test.name)
+	}
+	_, err := newWorld().Finish(t.Context(), "not there", PageResult{})
+	require.Error(t, err)
 }
 
 func TestWaitIsDueWhenTheNotificationExpires(t *testing.T) {
@@ -324,16 +362,15 @@ func TestAReopenedDeliveryThatEndedWithoutAClaim(t *testing.T) {
 	require.Equal(t, "new@example.com", d.Address)
 }
 
-func TestRecountFollowsTheDeliveries(t *testing.T) {
+func TestRecountWaitsForTheNotificationToEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	n := w.notification(notify.Recipient{UserID: "nobody"})
-	_, err := w.attempt(t.Context(), n, false)
-	require.NoError(t, err)
 	w.ledger.notifications[n.ID] = notify.Record{Notification: *n, Progress: notify.Progress{Status: notify.StatusSending}}
-	require.Error(t, w.Recount(t.Context(), n.ID), "it runs")
+	var benign *temporal.ApplicationError
+	require.ErrorAs(t, w.Recount(t.Context(), n.ID), &benign, "it runs")
+	require.Equal(t, temporal.ApplicationErrorCategoryBenign, benign.Category(), "waiting is no error of ours")
 
-	w.ledger.notifications[n.ID] = notify.Record{Notification: *n, Progress: notify.Progress{Status: notify.StatusDone, Counts: notify.Counts{Total: 1, Sent: 1}}}
+	w.ledger.notifications[n.ID] = notify.Record{Notification: *n, Progress: notify.Progress{Status: notify.StatusDone}}
 	require.NoError(t, w.Recount(t.Context(), n.ID))
-	require.Equal(t, notify.Progress{Status: notify.StatusFailed, Counts: notify.Counts{Total: 1, Failed: 1}}, w.ledger.notifications[n.ID].Progress)
 }

@@ -24,13 +24,12 @@ const (
 const HeartbeatInterval = 5 * time.Second
 
 // A Page is a part of a notification's recipients: those from From up to but
-// not including To. Notification is nil where it is to be read from the store.
+// not including To.
 type Page struct {
-	ID           string               `json:"id"`
-	Notification *notify.Notification `json:"notification,omitempty"`
-	From         int                  `json:"from"`
-	To           int                  `json:"to"`
-	ExpiresAt    *time.Time           `json:"expires_at,omitempty"` // instead of the notification's own
+	ID        string     `json:"id"`
+	From      int        `json:"from"`
+	To        int        `json:"to"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"` // instead of the notification's own
 }
 
 // A PageResult says how the deliveries of a page stand. Expired is how many of
@@ -42,11 +41,29 @@ type PageResult struct {
 	Cancelled int           `json:"cancelled"`
 }
 
-// TryDeliver makes a first attempt at every delivery of a page, as a local
-// activity. Those that need another one are counted as queued.
-func (a *Activities) TryDeliver(ctx context.Context, page Page) (PageResult, error) {
-	result, _, err := a.deliverPage(ctx, page, false)
-	return result, retryable(err)
+// Add adds another page's numbers.
+func (r *PageResult) Add(other PageResult) {
+	r.Counts.Sum(other.Counts)
+	r.Expired += other.Expired
+	r.Cancelled += other.Cancelled
+}
+
+// TryDeliver makes a first attempt at every delivery of a notification, as a
+// local activity. Where all have ended then, it records that and answers with
+// how; otherwise the status is that of one under way.
+func (a *Activities) TryDeliver(ctx context.Context, id string) (notify.Status, error) {
+	n, err := a.Store.Accepted(ctx, id)
+	if err != nil {
+		return "", retryable(err)
+	}
+	result, _, err := a.deliverPage(ctx, n, Page{ID: id, To: len(n.To)}, false)
+	if err != nil {
+		return "", retryable(err)
+	}
+	if result.Counts.Queued > 0 {
+		return notify.StatusSending, nil
+	}
+	return a.Finish(ctx, id, result)
 }
 
 // Deliver takes every delivery of a page to its end. While one is left that
@@ -56,7 +73,16 @@ func (a *Activities) TryDeliver(ctx context.Context, page Page) (PageResult, err
 func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error) {
 	stop := heartbeat(ctx)
 	defer stop()
-	result, wait, err := a.deliverPage(ctx, page, true)
+	n, err := a.Store.Accepted(ctx, page.ID)
+	if err != nil {
+		return PageResult{}, retryable(err)
+	}
+	if page.ExpiresAt != nil {
+		later := *n
+		later.ExpiresAt = *page.ExpiresAt
+		n = &later
+	}
+	result, wait, err := a.deliverPage(ctx, n, page, true)
 	if err != nil {
 		return result, retryable(err)
 	}
@@ -92,8 +118,8 @@ func heartbeat(ctx context.Context) (stop func()) {
 // deliverPage takes each delivery of a page as far as it gets now. The wait
 // says when to try those again that have no end; it is nil when all have.
 // On a first attempt nothing is read before it is claimed.
-func (a *Activities) deliverPage(ctx context.Context, page Page, again bool) (PageResult, *wait, error) {
-	job, err := a.job(ctx, page, again)
+func (a *Activities) deliverPage(ctx context.Context, n *notify.Notification, page Page, again bool) (PageResult, *wait, error) {
+	job, err := a.job(ctx, n, again)
 	if err != nil {
 		return PageResult{}, nil, err
 	}
@@ -149,20 +175,8 @@ type job struct {
 	stopped      notify.Reason // why nothing more is to be sent; empty: all is to be
 }
 
-func (a *Activities) job(ctx context.Context, page Page, again bool) (job, error) {
-	j := job{notification: page.Notification, again: again}
-	if j.notification == nil {
-		record, err := a.Store.Notification(ctx, page.ID)
-		if err != nil {
-			return job{}, err
-		}
-		j.notification = &record.Notification
-	}
-	if page.ExpiresAt != nil {
-		n := *j.notification
-		n.ExpiresAt = *page.ExpiresAt
-		j.notification = &n
-	}
+func (a *Activities) job(ctx context.Context, n *notify.Notification, again bool) (job, error) {
+	j := job{notification: n, again: again}
 	if j.notification.Content != nil {
 		j.source = *j.notification.Content
 		return j, nil

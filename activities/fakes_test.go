@@ -112,12 +112,12 @@ func (m *memory) Template(context.Context, notify.TemplateRef) (*notify.Template
 	return &notify.Template{Name: "welcome", Version: 3, Channels: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}}, nil
 }
 
-func (m *memory) Notification(ctx context.Context, id string) (*notify.Record, error) {
-	return find(ctx, m, "find notification", m.notifications, id)
-}
-
-func (m *memory) InsertNotification(ctx context.Context, r *notify.Record) error {
-	return insert(ctx, m, "insert notification", m.notifications, r.ID, *r)
+func (m *memory) Accepted(ctx context.Context, id string) (*notify.Notification, error) {
+	r, err := find(ctx, m, "find notification", m.notifications, id)
+	if err != nil {
+		return nil, err
+	}
+	return &r.Notification, nil
 }
 
 func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progress) error {
@@ -135,19 +135,20 @@ func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progres
 	return nil
 }
 
-func (m *memory) CountEnded(ctx context.Context, notificationID string) (notify.Counts, error) {
-	leave, err := m.enter(ctx, "count")
+func (m *memory) Recount(ctx context.Context, notificationID string) error {
+	leave, err := m.enter(ctx, "recount")
 	if err != nil {
-		return notify.Counts{}, err
+		return err
 	}
 	defer leave()
-	var counts notify.Counts
-	for _, d := range m.deliveries {
-		if d.NotificationID == notificationID {
-			counts.Add(d.State, 1)
-		}
+	record, there := m.notifications[notificationID]
+	if !there {
+		return errMissing
 	}
-	return counts, nil
+	if !record.Status.Ended() {
+		return errTaken
+	}
+	return nil
 }
 
 // directory knows the users it holds.
@@ -271,7 +272,7 @@ func (w *world) notification(to notify.Recipient) *notify.Notification {
 
 // attempt delivers to the notification's only recipient.
 func (w *world) attempt(ctx context.Context, n *notify.Notification, again bool) (*notify.Delivery, error) {
-	j, err := w.job(ctx, Page{ID: n.ID, Notification: n}, again)
+	j, err := w.job(ctx, n, again)
 	if err != nil {
 		return nil, err
 	}

@@ -13,17 +13,10 @@ import (
 // acceptTimeout bounds how long a caller waits while a neighbour is away.
 const acceptTimeout = 4500 * time.Millisecond
 
-// A notification travels whole in its workflow's input up to these sizes.
-const (
-	maxWhole           = 64 << 10 // bytes of JSON
-	maxWholeDeliveries = 10
-)
-
-// accept makes a notification durable. A small one by template is so when
-// Temporal has it, and its document is only a projection; any other one is
-// stored first, and started by reference. Both may be done again, which is
-// what a replay under an idempotency key does: it says so, and whatever was
-// left undone is done.
+// accept makes a notification durable: it is stored, and its workflow started
+// by reference. Both may be done again, which is what a replay under an
+// idempotency key does: it says so, and whatever was left undone is done. So
+// does the workers' sweep, for one that was stored and never started.
 func (s *Server) accept(ctx context.Context, key string, r *notificationRequest) (record *notify.Record, replayed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
@@ -49,32 +42,11 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 	if record, err = s.record(ctx, r, decided); err != nil {
 		return nil, false, err
 	}
-	return record, replayed, s.begin(ctx, record)
-}
-
-// begin starts a notification and stores it. What is done already is left as
-// it is.
-func (s *Server) begin(ctx context.Context, record *notify.Record) error {
-	n := &record.Notification
-	whole, err := travelsWhole(n)
-	if err != nil {
-		return err
-	}
-	if !whole {
-		if err := s.Store.InsertNotification(ctx, record); err != nil && notify.CodeOf(err) != notify.CodeConflict {
-			return err
-		}
-		return s.Starter.Start(ctx, n, false)
-	}
-	if err := s.Starter.Start(ctx, n, true); err != nil {
-		return err
-	}
-	// Temporal has it: if this insert is lost, the workflow makes up for it.
 	err = s.Store.InsertNotification(ctx, record)
 	if err != nil && notify.CodeOf(err) != notify.CodeConflict {
-		s.log.WarnContext(ctx, "notification accepted, its document comes later", "notification", n.ID, "error", err)
+		return nil, false, err
 	}
-	return nil
+	return record, replayed, s.Starter.Start(ctx, &record.Notification)
 }
 
 // record is the notification that a request asks for, as was decided when it
@@ -158,12 +130,4 @@ func metadataObject(metadata map[string]string) (notify.Object, error) {
 	}
 	text, err := json.Marshal(metadata)
 	return notify.Object(text), err
-}
-
-func travelsWhole(n *notify.Notification) (bool, error) {
-	if n.Template == nil || n.Deliveries() > maxWholeDeliveries {
-		return false, nil
-	}
-	text, err := json.Marshal(n)
-	return len(text) < maxWhole, err
 }

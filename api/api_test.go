@@ -34,7 +34,7 @@ type starts struct {
 	err     error
 }
 
-func (s *starts) Start(_ context.Context, n *notify.Notification, _ bool) error {
+func (s *starts) Start(_ context.Context, n *notify.Notification) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {

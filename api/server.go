@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,10 +45,9 @@ type Templates interface {
 }
 
 // A Starter starts the workflow of a notification, once for each id: if there
-// is one already, it does nothing. Whole says that the notification was not
-// stored before.
+// is one already, it does nothing.
 type Starter interface {
-	Start(ctx context.Context, n *notify.Notification, whole bool) error
+	Start(ctx context.Context, n *notify.Notification) error
 	Redeliver(ctx context.Context, deliveryID string, claim int, in workflows.RedeliveryInput) error
 }
 
@@ -66,6 +66,8 @@ type Config struct {
 	UILink    func(notificationID string) string
 	Log       *slog.Logger
 	Now       func() time.Time
+
+	SendGridWebhookKey *ecdsa.PublicKey // of its signed event webhook; nil: there is none
 }
 
 // A Server answers Belfry's HTTP API.
@@ -144,6 +146,7 @@ func (s *Server) Handler() http.Handler {
 	s.templateRoutes(api)
 	s.notificationRoutes(api)
 	s.deliveryRoutes(api)
+	s.webhookRoutes(api)
 	return router
 }
 

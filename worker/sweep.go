@@ -21,7 +21,7 @@ import (
 type Sweep struct {
 	Temporal client.Client
 	Store    Unfinished
-	Start    func(ctx context.Context, n *notify.Notification, whole bool) error
+	Start    func(ctx context.Context, n *notify.Notification) error
 	Settle   func(ctx context.Context, n *notify.Notification) error
 	Log      *slog.Logger
 	Every    time.Duration
@@ -74,7 +74,7 @@ func (s *Sweep) look(ctx context.Context, n *notify.Notification) error {
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
 		s.Log.InfoContext(ctx, "starting a notification that Temporal never got", "notification", n.ID)
-		return s.Start(ctx, n, false)
+		return s.Start(ctx, n)
 	}
 	if err != nil {
 		return err

@@ -48,17 +48,12 @@ func pages(in Input) []pageRange {
 
 type pageRange struct{ from, to int }
 
-// NewInput is the input of the Notification workflow. A small notification by
-// template travels whole in it; any other one must have been stored before.
-func NewInput(n *notify.Notification, whole bool) Input {
-	in := Input{
+// NewInput is the input of a notification's workflow.
+func NewInput(n *notify.Notification) Input {
+	return Input{
 		ID:         n.ID,
 		Recipients: len(n.To),
 		Direct:     n.Deliveries() <= DirectLimit && n.Priority != notify.PriorityLow,
 		Priority:   n.Priority,
 	}
-	if whole {
-		in.Notification = n
-	}
-	return in
 }

@@ -11,25 +11,32 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// Input is what a Notification workflow is started with. Notification is nil
-// where it is to be read from the store.
+// Input is what a Notification workflow is started with. It is small, since
+// every byte of it costs the server much more than a read of the stored
+// notification costs a worker.
 type Input struct {
-	ID           string               `json:"id"`
-	Notification *notify.Notification `json:"notification,omitempty"`
-	Recipients   int                  `json:"recipients"`
-	Direct       bool                 `json:"direct"`
-	Priority     notify.Priority      `json:"priority,omitempty"`
+	ID         string          `json:"id"`
+	Recipients int             `json:"recipients"`
+	Direct     bool            `json:"direct,omitempty"`
+	Priority   notify.Priority `json:"priority,omitempty"`
 }
 
 // Notification tells the recipients and records how that ended. It is done
-// when every delivery has an end state; its result says how many are in which.
-func Notification(ctx workflow.Context, in Input) (notify.Progress, error) {
+// when every delivery has an end state; its result is that of the whole.
+func Notification(ctx workflow.Context, in Input) (notify.Status, error) {
 	n := notification{Input: in}
+	if n.Direct {
+		// An error says nothing about the deliveries: the next attempt finds out.
+		status, err := n.tryDirect(ctx)
+		if err == nil && status.Ended() {
+			return status, nil
+		}
+	}
 	result, err := n.deliver(ctx)
 	if err != nil {
-		return notify.Progress{}, err
+		return "", err
 	}
-	return n.finish(ctx, notify.Progress{Status: result.Counts.Status(result.Expired > 0), Counts: result.Counts})
+	return n.finish(ctx, result)
 }
 
 // notification is one run of the workflow.
@@ -38,15 +45,8 @@ type notification struct{ Input }
 // a only names the activities; the worker has the real one.
 var a *activities.Activities
 
-// deliver takes every delivery to its end: a few at once here, many or those
-// that need another attempt page by page.
+// deliver takes every delivery to its end, page by page.
 func (n notification) deliver(ctx workflow.Context) (activities.PageResult, error) {
-	if n.Direct {
-		result, err := n.tryDirect(ctx)
-		if err == nil && result.Counts.Queued == 0 {
-			return result, nil
-		}
-	}
 	var futures []workflow.Future
 	for i, page := range pages(n.Input) {
 		pageCtx := workflow.WithActivityOptions(ctx, n.pageOptions(i))
@@ -58,27 +58,26 @@ func (n notification) deliver(ctx workflow.Context) (activities.PageResult, erro
 		if err := future.Get(ctx, &result); err != nil {
 			return total, err
 		}
-		total.Counts.Sum(result.Counts)
-		total.Expired += result.Expired
+		total.Add(result)
 	}
 	return total, nil
 }
 
 func (n notification) page(r pageRange) activities.Page {
-	return activities.Page{ID: n.ID, Notification: n.Notification, From: r.from, To: r.to}
+	return activities.Page{ID: n.ID, From: r.from, To: r.to}
 }
 
-// tryDirect makes the first attempt in the worker that runs the workflow. An
-// error says nothing about the deliveries: the next attempt finds out.
-func (n notification) tryDirect(ctx workflow.Context) (activities.PageResult, error) {
+// tryDirect makes the first attempt in the worker that runs the workflow, and
+// records the end where there is nothing left to do.
+func (n notification) tryDirect(ctx workflow.Context) (notify.Status, error) {
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: activities.DefaultPatience + 10*time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
 		Summary:             "first attempt at each delivery",
 	})
-	var result activities.PageResult
-	err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.page(pageRange{0, n.Recipients})).Get(ctx, &result)
-	return result, err
+	var status notify.Status
+	err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.ID).Get(ctx, &status)
+	return status, err
 }
 
 // pageOptions are those of the activity that delivers a page.
@@ -114,24 +113,14 @@ func deliverOptions(queue, summary string) workflow.ActivityOptions {
 	}
 }
 
-// finish records how the notification ended: at once here, or else as often
-// as it takes.
-func (n notification) finish(ctx workflow.Context, progress notify.Progress) (notify.Progress, error) {
-	end := activities.Finish{ID: n.ID, Notification: n.Notification, Progress: progress}
-	local := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout: 5 * time.Second,
-		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
-		Summary:             "record the end",
-	})
-	var recorded notify.Progress
-	if err := workflow.ExecuteLocalActivity(local, a.Finish, end).Get(ctx, &recorded); err == nil {
-		return recorded, nil
-	}
-	durable := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+// finish records how the notification ended, as often as it takes.
+func (n notification) finish(ctx workflow.Context, result activities.PageResult) (notify.Status, error) {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: time.Minute},
 		Summary:             "record the end",
 	})
-	err := workflow.ExecuteActivity(durable, a.Finish, end).Get(ctx, &recorded)
-	return recorded, err
+	var status notify.Status
+	err := workflow.ExecuteActivity(ctx, a.Finish, n.ID, result).Get(ctx, &status)
+	return status, err
 }

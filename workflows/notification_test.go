@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -22,23 +23,14 @@ import (
 var a *activities.Activities
 
 func input(recipients int) workflows.Input {
-	n := &notify.Notification{
-		ID:       "0193a5b0-0000-7000-8000-000000000001",
-		Template: &notify.TemplateRef{Name: "welcome", Version: 3},
-		Channels: []notify.Channel{notify.ChannelEmail},
-	}
+	n := &notify.Notification{ID: "0193a5b0-0000-7000-8000-000000000001", Channels: []notify.Channel{notify.ChannelEmail}}
 	for i := range recipients {
 		n.To = append(n.To, notify.Recipient{Email: fmt.Sprintf("u%d@example.com", i)})
 	}
-	return workflows.NewInput(n, recipients <= workflows.DirectLimit)
+	return workflows.NewInput(n)
 }
 
 func result(counts notify.Counts) activities.PageResult { return activities.PageResult{Counts: counts} }
-
-// recorded is Finish where all goes well.
-func recorded(_ context.Context, f activities.Finish) (notify.Progress, error) {
-	return f.Progress, nil
-}
 
 func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
@@ -50,56 +42,34 @@ func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	return env
 }
 
-func progressOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) notify.Progress {
+func statusOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) notify.Status {
 	t.Helper()
 	require.True(t, env.IsWorkflowCompleted())
 	require.NoError(t, env.GetWorkflowError())
-	var progress notify.Progress
-	require.NoError(t, env.GetWorkflowResult(&progress))
-	return progress
+	var status notify.Status
+	require.NoError(t, env.GetWorkflowResult(&status))
+	return status
 }
 
-func TestNotificationEndsInTheStateItsDeliveriesSay(t *testing.T) {
+func TestAFirstAttemptThatEndsAllIsAll(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name   string
-		result activities.PageResult
-		want   notify.Status
-	}{
-		{"all sent", result(notify.Counts{Total: 2, Sent: 2}), notify.StatusDone},
-		{"one sent, one failed", result(notify.Counts{Total: 2, Sent: 1, Failed: 1}), notify.StatusDone},
-		{"all failed", result(notify.Counts{Total: 2, Failed: 2}), notify.StatusFailed},
-		{"may have been sent", result(notify.Counts{Total: 1, Unknown: 1}), notify.StatusDone},
-		{"expired", activities.PageResult{Counts: notify.Counts{Total: 1, Skipped: 1}, Expired: 1}, notify.StatusExpired},
-		{"sent and expired", activities.PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Expired: 1}, notify.StatusDone},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			env := newEnvironment(t)
-			env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(test.result, nil).Once()
-			env.OnActivity(a.Finish, mock.Anything, mock.MatchedBy(func(f activities.Finish) bool {
-				return f.Progress.Status == test.want && f.Notification != nil
-			})).Return(recorded).Once()
+	env := newEnvironment(t)
+	env.OnActivity(a.TryDeliver, mock.Anything, input(2).ID).Return(notify.StatusDone, nil).Once()
 
-			env.ExecuteWorkflow(workflows.Notification, input(2))
+	env.ExecuteWorkflow(workflows.Notification, input(2))
 
-			progress := progressOf(t, env)
-			require.Equal(t, test.want, progress.Status)
-			require.Equal(t, test.result.Counts, progress.Counts)
-		})
-	}
+	require.Equal(t, notify.StatusDone, statusOf(t, env))
 }
 
 func TestDeliveriesThatNeedAnotherAttemptBackOff(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name  string
-		first activities.PageResult
+		first notify.Status
 		err   error
 	}{
-		{"one is left", result(notify.Counts{Total: 2, Sent: 1, Queued: 1}), nil},
-		{"the first attempt could not begin", activities.PageResult{}, errors.New("the store is away")},
+		{"one is left", notify.StatusSending, nil},
+		{"the first attempt could not begin", "", errors.New("the store is away")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -115,11 +85,11 @@ func TestDeliveriesThatNeedAnotherAttemptBackOff(t *testing.T) {
 					}
 					return result(notify.Counts{Total: 2, Sent: 2}), nil
 				})
-			env.OnActivity(a.Finish, mock.Anything, mock.Anything).Return(recorded).Once()
+			env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(notify.StatusDone, nil).Once()
 
 			env.ExecuteWorkflow(workflows.Notification, input(2))
 
-			require.Equal(t, notify.StatusDone, progressOf(t, env).Status)
+			require.Equal(t, notify.StatusDone, statusOf(t, env))
 			require.Equal(t, 10, tries)                                                   // the suite allows no more
 			require.Equal(t, 511*time.Second, env.Now().Sub(began).Truncate(time.Second)) // 1 + 2 + 4 + ... + 256
 		})
@@ -133,28 +103,54 @@ func TestManyRecipientsGoOutInPages(t *testing.T) {
 		env.OnActivity(a.Deliver, mock.Anything, activities.Page{ID: input(1000).ID, From: r[0], To: r[1]}).
 			Return(result(notify.Counts{Total: 500, Sent: 499, Failed: 1}), nil).Once()
 	}
-	env.OnActivity(a.Finish, mock.Anything, mock.MatchedBy(func(f activities.Finish) bool { return f.Notification == nil })).
-		Return(recorded).Once()
+	env.OnActivity(a.Finish, mock.Anything, input(1000).ID, result(notify.Counts{Total: 1000, Sent: 998, Failed: 2})).
+		Return(notify.StatusDone, nil).Once()
 
 	env.ExecuteWorkflow(workflows.Notification, input(1000))
 
-	require.Equal(t, notify.Counts{Total: 1000, Sent: 998, Failed: 2}, progressOf(t, env).Counts)
+	require.Equal(t, notify.StatusDone, statusOf(t, env))
 }
 
 func TestTheEndIsRecordedWhenTheStoreIsBack(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
-	env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(result(notify.Counts{Total: 1, Sent: 1}), nil).Once()
+	env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(notify.StatusSending, nil).Once()
+	env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(result(notify.Counts{Total: 1, Sent: 1}), nil).Once()
 	tries := 0
-	env.OnActivity(a.Finish, mock.Anything, mock.Anything).Return(func(ctx context.Context, f activities.Finish) (notify.Progress, error) {
+	env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(func(context.Context, string, activities.PageResult) (notify.Status, error) {
 		if tries++; tries < 10 {
-			return notify.Progress{}, errors.New("the store is away")
+			return "", errors.New("the store is away")
 		}
-		return recorded(ctx, f)
+		return notify.StatusDone, nil
 	})
 
 	env.ExecuteWorkflow(workflows.Notification, input(1))
 
-	require.Equal(t, notify.StatusDone, progressOf(t, env).Status)
+	require.Equal(t, notify.StatusDone, statusOf(t, env))
 	require.Equal(t, 10, tries)
+}
+
+func TestPriorityChoosesTheWay(t *testing.T) {
+	t.Parallel()
+	for priority, queue := range map[notify.Priority]string{
+		notify.PriorityHigh: workflows.EmailHighTaskQueue, notify.PriorityNormal: workflows.EmailTaskQueue, notify.PriorityLow: workflows.EmailBulkTaskQueue,
+	} {
+		t.Run(string(priority), func(t *testing.T) {
+			t.Parallel()
+			env := newEnvironment(t)
+			n := &notify.Notification{To: make([]notify.Recipient, 1), Channels: []notify.Channel{notify.ChannelEmail}, Priority: priority}
+			if priority != notify.PriorityLow { // which goes with the broadcasts at once
+				env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(notify.StatusSending, nil).Once()
+			}
+			env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.Page) (activities.PageResult, error) {
+				require.Equal(t, queue, activity.GetInfo(ctx).TaskQueue)
+				return result(notify.Counts{Total: 1, Sent: 1}), nil
+			}).Once()
+			env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(notify.StatusDone, nil).Once()
+
+			env.ExecuteWorkflow(workflows.Notification, workflows.NewInput(n))
+
+			require.Equal(t, notify.StatusDone, statusOf(t, env))
+		})
+	}
 }

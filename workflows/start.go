@@ -34,15 +34,14 @@ func NewStarter(c client.Client, namespace string, eager bool) *Starter {
 	return &Starter{client: c, namespace: namespace, eager: eager}
 }
 
-// Start starts a notification's workflow. Whole says that the notification was
-// not stored before and travels in the workflow's input. If there is a
+// Start starts the workflow of a notification that is stored. If there is a
 // workflow of that id already, running or ended, it does nothing.
-func (s *Starter) Start(ctx context.Context, n *notify.Notification, whole bool) error {
+func (s *Starter) Start(ctx context.Context, n *notify.Notification) error {
 	options := s.once(NotificationID(n.ID))
 	options.EnableEagerStart = s.eager
 	options.StaticSummary = summary(n)
 	options.TypedSearchAttributes = s.searchAttributes(ctx, n)
-	return s.start(ctx, options, Notification, NewInput(n, whole))
+	return s.start(ctx, options, Notification, NewInput(n))
 }
 
 // Redeliver starts the workflow that tries a reopened delivery again. The

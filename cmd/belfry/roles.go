@@ -141,11 +141,21 @@ func (b *belfry) close(ctx context.Context) error {
 
 // provider sets up the provider with the name, behind its guard.
 func (b *belfry) provider(name string) (*channel.Guard, error) {
-	smtp, err := channel.NewSMTP(b.cfg.SMTP)
+	var provider channel.Provider
+	var err error
+	guard := channel.GuardConfig{}
+	switch name {
+	case "sendgrid":
+		provider, err = channel.NewSendGrid(b.cfg.SendGrid)
+		guard.Rate = b.cfg.SendGridRate
+	default:
+		provider, err = channel.NewSMTP(b.cfg.SMTP)
+		guard.Rate = b.cfg.SMTPRate
+	}
 	if err != nil {
 		return nil, err
 	}
-	return channel.NewGuard(smtp, channel.GuardConfig{Rate: b.cfg.SMTPRate}, func(provider, from, to string) {
+	return channel.NewGuard(provider, guard, func(provider, from, to string) {
 		b.log.Warn("circuit breaker", "provider", provider, "from", from, "to", to)
 	}), nil
 }
@@ -165,6 +175,8 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			UILink:    b.uiLink(),
 			Log:       b.log,
 			Now:       time.Now,
+
+			SendGridWebhookKey: b.cfg.SendGridWebhookKey,
 		}, nil)
 	})
 }

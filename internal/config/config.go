@@ -2,6 +2,7 @@
 package config
 
 import (
+	"crypto/ecdsa"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,20 +23,23 @@ const Prefix = "BELFRY_"
 
 // Config is everything that can be set. Each field names its variable.
 type Config struct {
-	HTTPAddr      string             // HTTP_ADDR
-	MongoURI      string             // MONGO_URI
-	AMQPURL       string             // AMQP_URL, empty: no events
-	IDPAddr       string             // IDP_ADDR
-	IDPTLS        bool               // IDP_TLS
-	IDPCAFile     string             // IDP_CA_FILE
-	IDPToken      string             // IDP_TOKEN
-	SMTP          channel.SMTPConfig // SMTP_URL, EMAIL_FROM, SMTP_*
-	SMTPRate      rate.Limit         // SMTP_RATE, a second
-	EmailProvider []string           // EMAIL_PROVIDER, an order
-	TemporalUIURL string             // TEMPORAL_UI_URL, empty: no links to it
-	SweepInterval time.Duration      // SWEEP_INTERVAL
-	LogLevel      slog.Level         // LOG_LEVEL
-	LogFormat     string             // LOG_FORMAT: text or json
+	HTTPAddr           string                 // HTTP_ADDR
+	MongoURI           string                 // MONGO_URI
+	AMQPURL            string                 // AMQP_URL, empty: no events
+	IDPAddr            string                 // IDP_ADDR
+	IDPTLS             bool                   // IDP_TLS
+	IDPCAFile          string                 // IDP_CA_FILE
+	IDPToken           string                 // IDP_TOKEN
+	SMTP               channel.SMTPConfig     // SMTP_URL, EMAIL_FROM, SMTP_*
+	SMTPRate           rate.Limit             // SMTP_RATE, a second
+	SendGrid           channel.SendGridConfig // SENDGRID_API_KEY, SENDGRID_URL, SENDGRID_CONNECTIONS, EMAIL_FROM
+	SendGridRate       rate.Limit             // SENDGRID_RATE, a second
+	SendGridWebhookKey *ecdsa.PublicKey       // SENDGRID_WEBHOOK_KEY, nil: no webhook
+	EmailProvider      []string               // EMAIL_PROVIDER, an order
+	TemporalUIURL      string                 // TEMPORAL_UI_URL, empty: no links to it
+	SweepInterval      time.Duration          // SWEEP_INTERVAL
+	LogLevel           slog.Level             // LOG_LEVEL
+	LogFormat          string                 // LOG_FORMAT: text or json
 }
 
 // An Error says which variable has a wrong value, and what is wrong with it.
@@ -59,14 +63,25 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		IDPTLS:        l.boolean("IDP_TLS"),
 		IDPCAFile:     l.text("IDP_CA_FILE", ""),
 		IDPToken:      l.text("IDP_TOKEN", ""),
-		EmailProvider: l.order("EMAIL_PROVIDER", "smtp"),
+		EmailProvider: l.order("EMAIL_PROVIDER", "smtp", "sendgrid"),
 		SMTPRate:      l.rate("SMTP_RATE"),
+		SendGridRate:  l.rate("SENDGRID_RATE"),
 		TemporalUIURL: strings.TrimSuffix(l.url("TEMPORAL_UI_URL", "", "http", "https"), "/"),
 		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
 		LogLevel:      l.level("LOG_LEVEL", slog.LevelInfo),
 		LogFormat:     l.oneOf("LOG_FORMAT", "text", "json"),
 	}
 	c.SMTP = l.smtp()
+	c.SendGrid = l.sendGrid(c.SMTP)
+	if slices.Contains(c.EmailProvider, "sendgrid") && c.SendGrid.APIKey == "" {
+		l.fail("SENDGRID_API_KEY", "is needed where BELFRY_EMAIL_PROVIDER names sendgrid")
+	}
+	if key := l.text("SENDGRID_WEBHOOK_KEY", ""); key != "" {
+		var err error
+		if c.SendGridWebhookKey, err = channel.ParseSendGridWebhookKey(key); err != nil {
+			l.fail("SENDGRID_WEBHOOK_KEY", "%v", err)
+		}
+	}
 	return c, l.err
 }
 
@@ -198,6 +213,16 @@ func (l *loader) smtp() channel.SMTPConfig {
 	c.MessageIDDomain = l.text("SMTP_MESSAGE_ID_DOMAIN", "")
 	c.MaxConnections = l.number("SMTP_CONNECTIONS", channel.DefaultMaxConnections, 1, 1000)
 	return c
+}
+
+func (l *loader) sendGrid(smtp channel.SMTPConfig) channel.SendGridConfig {
+	return channel.SendGridConfig{
+		APIKey:          l.text("SENDGRID_API_KEY", ""),
+		BaseURL:         l.url("SENDGRID_URL", "https://api.sendgrid.com", "https", "http"),
+		From:            smtp.From,
+		MessageIDDomain: smtp.MessageIDDomain,
+		MaxConnections:  l.number("SENDGRID_CONNECTIONS", channel.DefaultMaxConnections, 1, 1000),
+	}
 }
 
 func (l *loader) number(name string, fallback, least, most int) int {

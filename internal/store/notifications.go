@@ -14,7 +14,24 @@ import (
 // InsertNotification stores a notification as accepted; CodeConflict when it
 // is there already.
 func (s *Store) InsertNotification(ctx context.Context, r *notify.Record) error {
-	return s.insertNotification.insert(ctx, r)
+	err := s.insertNotification.insert(ctx, r)
+	if err == nil && len(r.To) <= maxRecentRecipients && r.Content == nil {
+		s.recent.Add(r.ID, &r.Notification)
+	}
+	return err
+}
+
+// Accepted reads a notification as it was accepted, which never changes. The
+// last small ones are in the memory of the process that stored them.
+func (s *Store) Accepted(ctx context.Context, id string) (*notify.Notification, error) {
+	if n, ok := s.recent.Get(id); ok {
+		return n, nil
+	}
+	r, err := s.Notification(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &r.Notification, nil
 }
 
 // Notification reads a notification; CodeNotFound when there is none.

@@ -40,19 +40,30 @@ type Store struct {
 	claims        *mongo.Collection
 	templates     *mongo.Collection
 	keys          *mongo.Collection
+	events        *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
 	insertClaim        *inserter
+	insertEvent        *inserter
 	updates            *gatherer[progressUpdate, struct{}]
 	newestVersions     *gatherer[string, newestVersion]
 
 	versions *lru.Cache[notify.TemplateRef, *notify.Template] // immutable, so never stale
 	highest  *lru.Cache[string, int]                          // the highest version seen of a template
+	recent   *lru.Cache[string, *notify.Notification]         // small ones, as accepted
 }
 
 // cachedTemplates bounds how many template versions are kept in memory.
 const cachedTemplates = 512
+
+// The notifications kept in memory until their worker asks for them: how many,
+// and to how many recipients at most. With 64 KiB of data each, the most there
+// may be, they take 16 MiB.
+const (
+	maxRecent           = 256
+	maxRecentRecipients = 10
+)
 
 // Open prepares a connection to the database that the MongoDB URI names; it
 // does not wait for the server. Writes ask for a majority and the journal,
@@ -86,6 +97,10 @@ func Open(uri string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	recent, err := lru.New[string, *notify.Notification](maxRecent)
+	if err != nil {
+		return nil, err
+	}
 	db := client.Database(database)
 	s := &Store{
 		client:        client,
@@ -94,12 +109,15 @@ func Open(uri string) (*Store, error) {
 		claims:        db.Collection("claims"),
 		templates:     db.Collection("templates"),
 		keys:          db.Collection("keys"),
+		events:        db.Collection("events"),
 		versions:      versions,
 		highest:       highest,
+		recent:        recent,
 	}
 	s.insertNotification = newInserter(s.notifications)
 	s.insertDelivery = newInserter(s.deliveries)
 	s.insertClaim = newInserter(s.claims)
+	s.insertEvent = newInserter(s.events)
 	s.updates = &gatherer[progressUpdate, struct{}]{call: s.updateAll, most: maxGathered}
 	s.newestVersions = &gatherer[string, newestVersion]{call: s.findNewest, most: maxGathered}
 	return s, nil
@@ -127,6 +145,9 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 			{{Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
 			{{Key: "tags", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
 			{{Key: "status", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+		},
+		s.events: {
+			{{Key: "delivery_id", Value: 1}},
 		},
 		s.templates: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},

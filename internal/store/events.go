@@ -1,0 +1,136 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// InsertEvent stores what was learnt of a delivery; CodeConflict when it is
+// stored already.
+func (s *Store) InsertEvent(ctx context.Context, e *notify.Event) error {
+	return s.insertEvent.insert(ctx, e)
+}
+
+// EventsOf lists what was learnt of a delivery.
+func (s *Store) EventsOf(ctx context.Context, deliveryID string) ([]notify.Event, error) {
+	return list[notify.Event](ctx, s.events, bson.D{{Key: "delivery_id", Value: deliveryID}}, options.Find())
+}
+
+// Learn brings a delivery's document up to date with its events, and answers
+// with it. CodeNotFound while the delivery has no end: none yet, or none since
+// it was reopened.
+//
+// Whatever order events come in and however many do this at once, the last one
+// to look finds nothing left to change: events are only ever added, and the
+// same events make the same delivery.
+func (s *Store) Learn(ctx context.Context, deliveryID string) (*notify.Delivery, error) {
+	for {
+		d, err := s.Delivery(ctx, deliveryID)
+		if err != nil {
+			return nil, err
+		}
+		since, err := s.reopenedAt(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		events, err := s.EventsOf(ctx, deliveryID)
+		if err != nil {
+			return nil, err
+		}
+		learnt, changed := d.Learn(from(since, events))
+		if !changed {
+			return d, nil
+		}
+		if err := s.ReplaceDelivery(ctx, &learnt); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// from leaves out the events that tell of a time before the delivery was
+// reopened: a bounce of the first message says nothing of the second. Providers
+// tell the time in seconds.
+func from(since time.Time, events []notify.Event) []notify.Event {
+	var current []notify.Event
+	for _, e := range events {
+		if !e.At.Before(since.Truncate(time.Second)) {
+			current = append(current, e)
+		}
+	}
+	return current
+}
+
+// reopenedAt is when the delivery was last reopened, zero when it never was. It
+// is CodeNotFound when it has not ended since.
+func (s *Store) reopenedAt(ctx context.Context, d *notify.Delivery) (time.Time, error) {
+	if d.State == notify.StateFailed || d.State == notify.StateUnknown { // only these can be
+		for n := d.Claim + 1; ; n++ {
+			later, err := s.Claim(ctx, notify.ClaimID(d.ID, n))
+			if notify.CodeOf(err) == notify.CodeNotFound {
+				break
+			}
+			if err != nil {
+				return time.Time{}, err
+			}
+			if later.Reopened > d.Claim {
+				return time.Time{}, &notify.Error{Code: notify.CodeNotFound, Detail: "delivery " + d.ID + " is being tried again"}
+			}
+		}
+	}
+	if d.Claim < 2 { // the claim that reopens is not the one that sends
+		return time.Time{}, nil
+	}
+	last, err := s.Claim(ctx, notify.ClaimID(d.ID, d.Claim))
+	if err != nil || last.Reopened == 0 {
+		return time.Time{}, ignoreNotFound(err)
+	}
+	reopening, err := s.Claim(ctx, notify.ClaimID(d.ID, last.Reopened))
+	if err != nil {
+		return time.Time{}, ignoreNotFound(err)
+	}
+	return reopening.At, nil
+}
+
+func ignoreNotFound(err error) error {
+	if notify.CodeOf(err) == notify.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// Recount brings the document of a notification that has ended up to date after
+// a delivery of it has changed. It is CodeConflict while the notification runs:
+// its workflow counts then, and only when that is over is the document free.
+func (s *Store) Recount(ctx context.Context, notificationID string) error {
+	for {
+		record, err := s.Notification(ctx, notificationID)
+		if err != nil {
+			return err
+		}
+		if !record.Status.Ended() {
+			return &notify.Error{Code: notify.CodeConflict, Detail: "the notification still runs"}
+		}
+		counts, err := s.CountEnded(ctx, notificationID)
+		if err != nil {
+			return err
+		}
+		// Two of these at once may each write what they read: the one who writes
+		// last finds the counts changed or right.
+		if counts == record.Counts {
+			return nil
+		}
+		progress := record.Progress
+		progress.Counts = counts
+		if progress.Status != notify.StatusCancelled {
+			progress.Status = counts.Status(progress.Status == notify.StatusExpired)
+		}
+		if err := s.UpdateProgress(ctx, notificationID, progress); err != nil {
+			return err
+		}
+	}
+}
