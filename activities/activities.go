@@ -78,6 +78,24 @@ func (a *Activities) Finish(ctx context.Context, id string, result PageResult) (
 	return progress.Status, retryable(a.Store.UpdateProgress(ctx, id, progress))
 }
 
+// Reopen has a delivery that ended tried again under the claim with the number.
+// Done again, or after the delivery has ended under a later claim, it changes
+// nothing.
+func (a *Activities) Reopen(ctx context.Context, deliveryID string, number int) error {
+	ended, err := a.Store.Delivery(ctx, deliveryID)
+	if err != nil {
+		return retryable(err)
+	}
+	if ended.Claim >= number {
+		return nil
+	}
+	err = a.Store.InsertClaim(ctx, notify.Reopen(ended, number, a.NewToken(), a.Now()))
+	if notify.CodeOf(err) == notify.CodeConflict {
+		return nil
+	}
+	return retryable(err)
+}
+
 // Recount brings a notification's document up to date after a delivery of it
 // was tried again by hand. While the notification runs it fails, to be tried
 // again.

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -105,15 +106,11 @@ func (a *Activities) claims(ctx context.Context, deliveryID string) (first, last
 	}
 }
 
-// nextClaim is the claim that may follow the last one. It fails with a
-// laterError while none may, and with an endError when the delivery ends
-// without one.
+// nextClaim is the claim that may follow the last one: to send, or to end the
+// delivery without. It fails with a laterError while none may, and with an
+// endError when the delivery ends under the last one.
 func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, to notify.Recipient, first, last *notify.Claim) (*notify.Claim, error) {
 	now := a.Now()
-	stopped := j.stopped
-	if stopped == "" && !now.Before(j.notification.ExpiresAt) {
-		stopped = notify.ReasonExpired
-	}
 	claim := &notify.Claim{
 		ID:             notify.ClaimID(d.ID, 1),
 		Number:         1,
@@ -124,57 +121,74 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 		UserID:         d.UserID,
 		Channel:        d.Channel,
 		CreatedAt:      d.CreatedAt,
-		Closed:         stopped,
+		Address:        to.Email,
+		Closed:         j.stoppedAt(now),
 	}
-	if last == nil {
-		if stopped != "" {
-			claim.Address = to.Email
-			return claim, nil
-		}
-		if err := a.compose(ctx, j, to, claim); err != nil {
+	before := ""
+	if last != nil {
+		if err := follow(j, claim, first, last); err != nil {
 			return nil, err
 		}
-		return claim, a.choose(ctx, j, claim, "")
+		before = last.Provider
 	}
+	if claim.Closed != "" {
+		return claim, nil
+	}
+	if first != nil {
+		claim.Address, claim.Name = first.Address, first.Name
+		return claim, a.choose(ctx, j, claim, before)
+	}
+	err := a.compose(ctx, j, to, claim)
+	var unsendable *unsendableError
+	if errors.As(err, &unsendable) {
+		claim.Closed, claim.Attempts = unsendable.reason, appendAttempt(claim.Attempts, unsendable.attempt)
+		return claim, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return claim, a.choose(ctx, j, claim, before)
+}
 
+// stoppedAt is why nothing more of a notification is to be sent at a moment,
+// empty when it is.
+func (j job) stoppedAt(now time.Time) notify.Reason {
+	if j.stopped == "" && !now.Before(j.notification.ExpiresAt) {
+		return notify.ReasonExpired
+	}
+	return j.stopped
+}
+
+// follow makes a claim the one after the last, if there may be one now.
+func follow(j job, claim, first, last *notify.Claim) error {
 	claim.Number = last.Number + 1
-	claim.ID = notify.ClaimID(d.ID, claim.Number)
-	claim.Reopened = last.Reopened
-	claim.Doubts = last.Doubts
+	claim.ID = notify.ClaimID(last.DeliveryID, claim.Number)
+	claim.Reopened, claim.Doubts = last.Reopened, last.Doubts
+	claim.Address, claim.Attempts = last.Address, last.Attempts
 	if last.InDoubt() {
 		claim.Doubts++
 	}
 	attempt := notify.Attempt{At: last.At, Provider: last.Provider}
 	switch {
 	case last.Closed != "":
-		return nil, &endError{state: closedState(last), reason: last.Closed, attempts: last.Attempts}
+		return &endError{state: closedState(last), reason: last.Closed, attempts: last.Attempts}
 	case last.Outcome == nil:
-		if over := last.Deadline.Add(clockSkew); now.Before(over) {
-			return nil, &laterError{after: over.Sub(now), cause: "an earlier attempt is in doubt until its deadline"}
+		if over := last.Deadline.Add(clockSkew); claim.At.Before(over) {
+			return &laterError{after: over.Sub(claim.At), cause: "an earlier attempt is in doubt until its deadline"}
 		}
 		attempt.Error = "the sender stopped before it recorded an outcome"
 	default:
 		attempt.Error = last.Outcome.Error
 	}
-	claim.Attempts = last.Attempts
 	if !last.Reopens() { // which was no attempt
 		claim.Attempts = appendAttempt(last.Attempts, attempt)
 	}
-	switch {
-	case stopped != "":
-		claim.Address = last.Address
-		return claim, nil
-	case last.InDoubt() && j.notification.OnUnknown == notify.OnUnknownSkip,
-		claim.Doubts > 0 && first == nil: // what may have gone out was erased meanwhile
-		return nil, &endError{state: notify.StateUnknown, attempts: claim.Attempts}
-	case first != nil:
-		claim.Address, claim.Name = first.Address, first.Name
-	default:
-		if err := a.compose(ctx, j, to, claim); err != nil {
-			return nil, err
-		}
+	notAgain := last.InDoubt() && j.notification.OnUnknown == notify.OnUnknownSkip
+	erased := claim.Doubts > 0 && first == nil // what may have gone out is not there any more
+	if claim.Closed == "" && (notAgain || erased) {
+		return &endError{state: notify.StateUnknown, attempts: claim.Attempts}
 	}
-	return claim, a.choose(ctx, j, claim, last.Provider)
+	return nil
 }
 
 // maxAttempts bounds the attempts that a delivery shows: the first ones are
@@ -233,8 +247,12 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 
 // closedState is the state of a delivery that a claim has closed.
 func closedState(c *notify.Claim) notify.State {
-	if c.Doubts > 0 {
+	switch {
+	case c.Doubts > 0:
 		return notify.StateUnknown
+	case c.Closed == notify.ReasonExpired, c.Closed == notify.ReasonCancelled, c.Closed == notify.ReasonUnsubscribed:
+		return notify.StateSkipped
+	default:
+		return notify.StateFailed
 	}
-	return notify.StateSkipped
 }

@@ -246,10 +246,14 @@ func TestAFirstAttemptThatEndsAllRecordsIt(t *testing.T) {
 			w.ledger.notifications[n.ID] = notify.Record{Notification: *n, Progress: notify.Progress{Status: notify.StatusSending}}
 			w.provider.answer = func(context.Context, notify.Message) notify.Outcome { return notify.Outcome{Kind: test.kind} }
 
-			status, err := w.TryDeliver(t.Context(), n.ID)
+			first, err := w.TryDeliver(t.Context(), n.ID)
 
 			require.NoError(t, err)
-			require.Equal(t, test.status, status)
+			if test.status.Ended() {
+				require.Equal(t, FirstResult{Status: test.status}, first)
+			} else {
+				require.Equal(t, FirstResult{Wait: InitialBackoff}, first)
+			}
 			recorded := w.ledger.notifications[n.ID].Progress
 			require.Equal(t, test.status, recorded.Status)
 			require.Equal(t, test.status.Ended(), recorded.FinishedAt != nil)
@@ -322,7 +326,7 @@ func TestAReopenedDeliveryIsTriedAgain(t *testing.T) {
 			require.Equal(t, test.state, ended.State)
 			_, last, err := w.claims(t.Context(), ended.ID)
 			require.NoError(t, err)
-			require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, last, "by hand", w.clock.Now())))
+			require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, last.Number+1, "by hand", w.clock.Now())))
 
 			w.provider.answer = nil
 			d, err := w.attempt(t.Context(), n, true)
@@ -340,20 +344,20 @@ func TestAReopenedDeliveryIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestAReopenedDeliveryThatEndedWithoutAClaim(t *testing.T) {
+func TestAReopenedDeliveryThatEndedBeforeItCouldBeSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	n := w.notification(notify.Recipient{UserID: "newcomer"})
 	ended, err := w.attempt(t.Context(), n, false)
 	require.NoError(t, err)
 	require.Equal(t, notify.ReasonUserNotFound, ended.Reason)
-	require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, nil, "by hand", w.clock.Now())))
+	require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, 2, "by hand", w.clock.Now())))
 
 	again, err := w.attempt(t.Context(), n, true)
 	require.NoError(t, err)
 	require.Equal(t, notify.ReasonUserNotFound, again.Reason, "still not known: it has ended again")
-	require.Equal(t, 1, again.Claim)
-	require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(again, &notify.Claim{Number: 1}, "by hand", w.clock.Now())))
+	require.Equal(t, 3, again.Claim)
+	require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(again, 4, "by hand", w.clock.Now())))
 
 	w.Directory = directory{"newcomer": {ID: "newcomer", Email: "new@example.com"}}
 	d, err := w.attempt(t.Context(), n, true)

@@ -8,23 +8,31 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
+// An unsendableError is why there is nothing to send to a recipient.
+type unsendableError struct {
+	reason  notify.Reason
+	attempt notify.Attempt
+}
+
+func (e *unsendableError) Error() string { return e.attempt.Error }
+
 // compose looks up the recipient and renders the content for a first claim.
-// What ends the delivery here and now is an endError.
+// What ends the delivery here and now is an unsendableError.
 func (a *Activities) compose(ctx context.Context, j job, to notify.Recipient, claim *notify.Claim) error {
 	user, err := a.lookUp(ctx, to)
 	if notify.CodeOf(err) == notify.CodeUserNotFound {
-		return a.failure(notify.ReasonUserNotFound, "idp", "the idp knows no such user")
+		return a.unsendable(notify.ReasonUserNotFound, "idp", "the idp knows no such user")
 	}
 	if err != nil {
 		return err
 	}
 	if user.Email == "" {
-		return a.failure(notify.ReasonNoAddress, "idp", "the idp knows no mail address of the user")
+		return a.unsendable(notify.ReasonNoAddress, "idp", "the idp knows no mail address of the user")
 	}
 	email, err := a.Renderer.Email(ctx, *j.source.Email, j.notification.Data, user)
 	var invalid *notify.Error
 	if errors.As(err, &invalid) && invalid.Code == notify.CodeInvalid {
-		return a.failure(notify.ReasonBadContent, "template", describe(invalid))
+		return a.unsendable(notify.ReasonBadContent, "template", describe(invalid))
 	}
 	if err != nil {
 		return err
@@ -43,12 +51,8 @@ func (a *Activities) lookUp(ctx context.Context, to notify.Recipient) (notify.Us
 	return a.Directory.Lookup(ctx, to.UserID)
 }
 
-func (a *Activities) failure(reason notify.Reason, who, what string) error {
-	return &endError{
-		state:    notify.StateFailed,
-		reason:   reason,
-		attempts: []notify.Attempt{{At: a.Now(), Provider: who, Error: what}},
-	}
+func (a *Activities) unsendable(reason notify.Reason, who, what string) error {
+	return &unsendableError{reason: reason, attempt: notify.Attempt{At: a.Now(), Provider: who, Error: what}}
 }
 
 // describe says in one line what is wrong with the content.

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,22 +49,29 @@ func (r *PageResult) Add(other PageResult) {
 	r.Cancelled += other.Cancelled
 }
 
+// A FirstResult is what the first attempt came to: the end state of the
+// notification, or after how long those deliveries are due that have no end.
+type FirstResult struct {
+	Status notify.Status `json:"status,omitempty"`
+	Wait   time.Duration `json:"wait,omitempty"`
+}
+
 // TryDeliver makes a first attempt at every delivery of a notification, as a
-// local activity. Where all have ended then, it records that and answers with
-// how; otherwise the status is that of one under way.
-func (a *Activities) TryDeliver(ctx context.Context, id string) (notify.Status, error) {
+// local activity. Where all have ended then, it records that.
+func (a *Activities) TryDeliver(ctx context.Context, id string) (FirstResult, error) {
 	n, err := a.Store.Accepted(ctx, id)
 	if err != nil {
-		return "", retryable(err)
+		return FirstResult{}, retryable(err)
 	}
-	result, _, err := a.deliverPage(ctx, n, Page{ID: id, To: len(n.To)}, false)
+	result, wait, err := a.deliverPage(ctx, n, Page{ID: id, To: len(n.To)}, false)
 	if err != nil {
-		return "", retryable(err)
+		return FirstResult{}, retryable(err)
 	}
-	if result.Counts.Queued > 0 {
-		return notify.StatusSending, nil
+	if wait != nil {
+		return FirstResult{Wait: cmp.Or(wait.delay(1), InitialBackoff)}, nil
 	}
-	return a.Finish(ctx, id, result)
+	status, err := a.Finish(ctx, id, result)
+	return FirstResult{Status: status}, err
 }
 
 // Deliver takes every delivery of a page to its end. While one is left that
@@ -135,10 +143,17 @@ func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageRe
 		err      error
 	}
 	ends := make([]end, deliveries)
+	stopping := stopChannel(ctx)
 	var group errgroup.Group
 	group.SetLimit(a.Concurrency)
 	for i := range deliveries {
 		group.Go(func() error {
+			select {
+			case <-stopping: // what is under way is finished, nothing more is begun
+				ends[i] = end{err: &laterError{cause: "the worker is stopping"}}
+				return nil
+			default:
+			}
 			to := recipients[i/len(job.notification.Channels)]
 			channel := job.notification.Channels[i%len(job.notification.Channels)]
 			delivery, err := a.deliver(ctx, job, to, channel)
@@ -165,6 +180,14 @@ func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageRe
 		}
 	}
 	return result, next
+}
+
+// stopChannel is closed when the worker that runs the activity is told to stop.
+func stopChannel(ctx context.Context) <-chan struct{} {
+	if !activity.IsActivity(ctx) {
+		return nil
+	}
+	return activity.GetWorkerStopChannel(ctx)
 }
 
 // A job is a notification with what its deliveries have in common.

@@ -17,7 +17,8 @@ import (
 // the first claim's deadline passing at any moment (also while its holder
 // lives, as one that was stopped does), and the provider answering in every
 // way. A last sender then takes the delivery to its end. All that once with
-// doubts resent, and once with doubts left as unknown.
+// doubts resent, and once with doubts left as unknown; and with a second sender
+// for whom the content does not render.
 func TestClaimsOverAllInterleavings(t *testing.T) {
 	t.Parallel()
 	runs := 0
@@ -30,10 +31,12 @@ func TestClaimsOverAllInterleavings(t *testing.T) {
 		{notify.OutcomeUnknown, notify.OutcomeTransient, notify.OutcomeSent},
 	} {
 		for _, onUnknown := range []notify.OnUnknown{notify.OnUnknownResend, notify.OnUnknownSkip} {
-			explore(func(choose func(n int) int) {
-				runs++
-				play(t, answers, onUnknown, choose)
-			})
+			for _, broken := range []bool{false, true} {
+				explore(func(choose func(n int) int) {
+					runs++
+					play(t, answers, onUnknown, broken, choose)
+				})
+			}
 		}
 	}
 	t.Logf("%d interleavings", runs)
@@ -86,7 +89,7 @@ func step(ctx context.Context) {
 }
 
 // play runs one interleaving and checks what it left.
-func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, choose func(n int) int) {
+func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, broken bool, choose func(n int) int) {
 	t.Helper()
 	w := newWorld()
 	n := w.notification(notify.Recipient{Email: "ann@example.com"})
@@ -112,9 +115,13 @@ func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown
 		s := &sender{proceed: make(chan bool), waiting: make(chan bool)}
 		senders[i] = s
 		ctx := context.WithValue(t.Context(), senderKey{}, s)
+		sent := *n
+		if i == 1 && broken {
+			sent.Data = "bad"
+		}
 		go func() {
 			defer func() { s.waiting <- false }()
-			_, _ = w.attempt(ctx, n, i > 0) // what it came to is in the ledger
+			_, _ = w.attempt(ctx, &sent, i > 0) // what it came to is in the ledger
 		}()
 	}
 	alive := []int{}
@@ -177,7 +184,7 @@ func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown
 	if accepted > 1 {
 		require.True(t, recorded.Resent || recorded.State == notify.StateUnknown, "%v: went out %d times, unmarked", trace, accepted)
 	}
-	if !late && !died && answers[0] == notify.OutcomeSent {
+	if !late && !died && !broken && answers[0] == notify.OutcomeSent {
 		require.Equal(t, 1, accepted, "%v: nobody died or was late", trace)
 	}
 }

@@ -34,7 +34,10 @@ func addDoubts(ended *notify.Delivery, last *notify.Claim) bool {
 	if last == nil || last.Number <= ended.Claim {
 		return false
 	}
-	doubts := last.Doubts - 1 // those after it count the claim it ended under
+	doubts := last.Doubts
+	if ended.Claim > 0 {
+		doubts-- // those after it count the claim it ended under
+	}
 	if last.InDoubt() {
 		doubts++
 	}
@@ -50,7 +53,7 @@ func addDoubts(ended *notify.Delivery, last *notify.Claim) bool {
 	return true
 }
 
-// An endError ends a delivery before there is a claim to send it.
+// An endError ends a delivery under its last claim.
 type endError struct {
 	state    notify.State
 	reason   notify.Reason
@@ -59,18 +62,15 @@ type endError struct {
 
 func (e *endError) Error() string { return string(e.reason) }
 
-// endedWithout records a delivery that ends without a claim; other errors it
-// passes on.
+// endedWithout records a delivery that ends without another claim; other errors
+// it passes on.
 func (a *Activities) endedWithout(ctx context.Context, d *notify.Delivery, last *notify.Claim, err error) (*notify.Delivery, error) {
 	var end *endError
 	if !errors.As(err, &end) {
 		return nil, err
 	}
 	d.State, d.Reason, d.Attempts = end.state, end.reason, end.attempts
-	if last == nil {
-		return a.end(ctx, d, 0)
-	}
-	d.Claim = last.Number
+	d.Provider, d.Address, d.Claim = last.Provider, last.Address, last.Number
 	return a.end(ctx, d, last.Reopened)
 }
 

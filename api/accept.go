@@ -22,6 +22,9 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 	defer cancel()
 	decided := &notify.IdempotencyKey{NotificationID: newID(), CreatedAt: s.now()}
 	if key == "" {
+		if err = s.checkNow(r); err != nil {
+			return nil, false, err
+		}
 		if decided.Template, err = s.pin(ctx, r.Template); err != nil {
 			return nil, false, err
 		}

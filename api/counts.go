@@ -33,17 +33,37 @@ func newRunningCounts(now func() time.Time) (*runningCounts, error) {
 	return &runningCounts{now: now, seen: seen}, err
 }
 
-// counts are those of a notification that runs: what has not ended is queued.
-func (c *runningCounts) counts(ctx context.Context, from *store.Store, r *notify.Record) (notify.Counts, error) {
+// counts are those of the records that run, by id: what has not ended is
+// queued.
+func (c *runningCounts) counts(ctx context.Context, from *store.Store, records []notify.Record) (map[string]notify.Counts, error) {
 	now := c.now()
-	if last, ok := c.seen.Get(r.ID); ok && now.Sub(last.at) < countsFresh {
-		return last.counts, nil
+	running := map[string]notify.Counts{}
+	var stale []string
+	for _, r := range records {
+		if r.Status.Ended() {
+			continue
+		}
+		if last, ok := c.seen.Get(r.ID); ok && now.Sub(last.at) < countsFresh {
+			running[r.ID] = last.counts
+		} else {
+			stale = append(stale, r.ID)
+		}
 	}
-	counts, err := from.CountEnded(ctx, r.ID)
+	if stale == nil {
+		return running, nil
+	}
+	ended, err := from.CountEndedOf(ctx, stale)
 	if err != nil {
-		return notify.Counts{}, err
+		return nil, err
 	}
-	counts.Queued, counts.Total = r.Counts.Total-counts.Total, r.Counts.Total
-	c.seen.Add(r.ID, counted{at: now, counts: counts})
-	return counts, nil
+	for _, r := range records {
+		if _, known := running[r.ID]; known || r.Status.Ended() {
+			continue
+		}
+		counts := ended[r.ID]
+		counts.Queued, counts.Total = r.Counts.Total-counts.Total, r.Counts.Total
+		c.seen.Add(r.ID, counted{at: now, counts: counts})
+		running[r.ID] = counts
+	}
+	return running, nil
 }

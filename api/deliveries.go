@@ -16,7 +16,16 @@ import (
 // where it was never rendered.
 type deliveryView struct {
 	notify.Delivery
-	Content *notify.Email `json:"content,omitempty"`
+	Content *emailView `json:"content,omitempty"`
+}
+
+// emailView is a mail as rendered: its text is there even if it has no words.
+type emailView struct {
+	Subject string `json:"subject"`
+	HTML    string `json:"html"`
+	Text    string `json:"text"`
+	From    string `json:"from,omitempty"`
+	ReplyTo string `json:"reply_to,omitempty"`
 }
 
 func (s *Server) deliveryRoutes(api huma.API) {
@@ -59,8 +68,8 @@ func (s *Server) deliveryRoutes(api huma.API) {
 	huma.Register(api, route(http.MethodGet, "/v1/deliveries", "search-deliveries", "Search the history of deliveries that have ended, newest first", http.StatusOK),
 		func(ctx context.Context, in *struct {
 			Page
-			Address string       `query:"address" maxLength:"320"`
-			State   notify.State `query:"state" enum:"queued,sent,delivered,failed,skipped,unknown"`
+			Address string       `query:"address" maxLength:"320" doc:"In whatever case"`
+			State   notify.State `query:"state" enum:"sent,delivered,failed,skipped,unknown"`
 			Period
 		}) (*listingOutput[notify.Delivery], error) {
 			after, err := in.after()
@@ -94,7 +103,7 @@ func deliveryPosition(d notify.Delivery) any { return store.Position{CreatedAt: 
 func withContent(d notify.Delivery, rendered *notify.Claim) deliveryView {
 	view := deliveryView{Delivery: d}
 	if rendered != nil && rendered.Content != nil {
-		view.Content = rendered.Content.Email
+		view.Content = (*emailView)(rendered.Content.Email)
 	}
 	return view
 }

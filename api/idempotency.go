@@ -22,6 +22,9 @@ func (s *Server) decide(ctx context.Context, key string, r *notificationRequest,
 	proposed.ID = keyID("", key)
 	decided, err = s.Store.Key(ctx, proposed.ID)
 	if notify.CodeOf(err) == notify.CodeNotFound {
+		if err = s.checkNow(r); err != nil {
+			return nil, false, err
+		}
 		if proposed.Template, err = s.pin(ctx, r.Template); err != nil {
 			return nil, false, err
 		}
@@ -50,8 +53,8 @@ func (s *Server) decide(ctx context.Context, key string, r *notificationRequest,
 // keyID tells the keys of one caller from those of another.
 func keyID(caller, key string) string { return caller + "/" + key }
 
-// hash is that of a request as decoded: the order of keys, white space, escapes
-// and defaults that are spelled out make no difference.
+// hash is that of a request as decoded: the order of keys, white space, escapes,
+// time zones and defaults that are spelled out make no difference.
 func hash(r *notificationRequest) (string, error) {
 	text, err := json.Marshal(r.normal())
 	if err != nil {

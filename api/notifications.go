@@ -25,6 +25,23 @@ func (s *Server) links(id string) links {
 	return l
 }
 
+type sendInput struct {
+	Key  string `header:"Idempotency-Key" minLength:"1" maxLength:"255" pattern:"^[ -~]*$" patternDescription:"printable characters" doc:"Sending again under the same key sends once"`
+	Body notificationRequest
+}
+
+// Resolve refuses a key that is there and empty, which huma takes for none.
+func (in *sendInput) Resolve(ctx huma.Context) (errs []error) {
+	ctx.EachHeader(func(name, value string) {
+		if name == "Idempotency-Key" && value == "" {
+			errs = append(errs, fieldError("header."+name, "must not be empty: leave it out to send without a key", value))
+		}
+	})
+	return errs
+}
+
+var _ huma.Resolver = (*sendInput)(nil)
+
 type acceptedOutput struct {
 	Location string `header:"Location"`
 	Replayed string `header:"Idempotency-Replayed" doc:"true where the request had come before under its key"`
@@ -74,10 +91,7 @@ type Period struct {
 
 func (s *Server) notificationRoutes(api huma.API) {
 	huma.Register(api, route(http.MethodPost, "/v1/notifications", "send-notification", "Tell somebody something", http.StatusAccepted, http.StatusNotFound, http.StatusConflict),
-		func(ctx context.Context, in *struct {
-			Key  string `header:"Idempotency-Key" maxLength:"255" pattern:"^[ -~]*$" patternDescription:"printable characters" doc:"Sending again under the same key sends once"`
-			Body notificationRequest
-		}) (*acceptedOutput, error) {
+		func(ctx context.Context, in *sendInput) (*acceptedOutput, error) {
 			record, replayed, err := s.accept(ctx, in.Key, &in.Body)
 			if err != nil {
 				return nil, s.fail(err)
@@ -126,14 +140,15 @@ func (s *Server) notificationRoutes(api huma.API) {
 
 // views shows notifications with counts as of now.
 func (s *Server) views(ctx context.Context, records []notify.Record) ([]notificationView, error) {
+	running, err := s.running.counts(ctx, s.Store, records)
+	if err != nil {
+		return nil, err
+	}
 	views := make([]notificationView, len(records))
 	for i, r := range records {
-		counts := r.Counts
-		if !r.Status.Ended() {
-			var err error
-			if counts, err = s.running.counts(ctx, s.Store, &r); err != nil {
-				return nil, err
-			}
+		counts, runs := running[r.ID]
+		if !runs {
+			counts = r.Counts
 		}
 		views[i] = notificationView{
 			ID: r.ID, Status: r.Status, Template: r.Template, Channels: r.Channels, Counts: counts,

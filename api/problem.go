@@ -2,9 +2,13 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -32,16 +36,24 @@ func retryHeader(after string) http.Header {
 	return http.Header{"Retry-After": {after}}
 }
 
-// huma has no other place to say how its errors look.
-func init() { huma.NewError = newProblem }
+// huma has no other place to say how its errors look, and that "TO" is not
+// "to": encoding/json would take the one for the other.
+func init() {
+	huma.NewError = newProblem
+	huma.ValidateStrictCasing = true
+}
 
 // maxEcho is how much of a wrong value is shown to the caller.
 const maxEcho = 200
 
 // newProblem makes a problem of what huma found wrong with a request.
 func newProblem(status int, message string, causes ...error) huma.StatusError {
-	if status == http.StatusBadRequest { // huma's word for JSON that does not parse
+	undecoded := status == http.StatusBadRequest // huma's word for JSON that does not parse
+	if undecoded {
 		status = http.StatusUnprocessableEntity
+	}
+	if message == humaTooLarge {
+		message = "the body is longer than 1,048,576 bytes"
 	}
 	p := &problem{Title: http.StatusText(status), Status: status, Detail: message, Code: codeFor(status)}
 	for _, cause := range causes {
@@ -56,10 +68,18 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 			continue
 		}
 		d := detailer.ErrorDetail()
+		undecoded = undecoded || d.Location == "body" && d.Message == validation.MsgExpectedObject
 		p.Errors = append(p.Errors, notify.FieldError{Location: d.Location, Message: d.Message, Value: echo(d.Value)})
+	}
+	if undecoded { // then it says nothing that this or that is not in it
+		p.Errors = slices.DeleteFunc(p.Errors, func(e notify.FieldError) bool { return strings.HasPrefix(e.Location, "body.") })
 	}
 	return p
 }
+
+// humaTooLarge is what huma says of a body of over maxBody bytes: its limit is
+// the first length that is too much.
+var humaTooLarge = fmt.Sprintf("request body is too large limit=%d bytes", maxBody+1)
 
 // echo keeps a wrong value if it is short.
 func echo(value any) any {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/mail"
@@ -59,26 +58,35 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 		}
 		c.recipient(fmt.Sprintf("to[%d]", i), to)
 	}
-	if len(r.Data.Object) > notify.MaxDataBytes {
-		c.add("data", fmt.Sprintf("is %d bytes long, at most %d are allowed", len(r.Data.Object), notify.MaxDataBytes), nil)
-	}
-	if hasRecipientKey(r.Data.Object) {
-		c.add("data.recipient", "the key is Belfry's own: templates find the recipient under it", nil)
-	}
+	c.data(r.Data.Object)
 	for i, tag := range r.Tags {
 		if n := utf8.RuneCountInString(tag); n == 0 || n > notify.MaxTagLength || hasControl(tag) {
 			c.add(fmt.Sprintf("tags[%d]", i), fmt.Sprintf("needs 1 to %d characters, none of them a control character", notify.MaxTagLength), echo(tag))
 		}
 	}
 	c.metadata(r.Metadata)
-	s, _ := ctx.Context().Value(serverKey{}).(*Server)
+	return c.errs
+}
+
+// checkNow finds what is wrong with a request at this moment and under this
+// configuration. A replay is not asked that again: it was right when it came
+// first.
+func (s *Server) checkNow(r *notificationRequest) error {
+	var fields []notify.FieldError
 	if r.Provider != "" && !slices.Contains(s.Providers, r.Provider) {
-		c.add("provider", "is none of those configured: "+strings.Join(s.Providers, ", "), r.Provider)
+		fields = append(fields, notify.FieldError{
+			Location: "body.provider", Message: "is none of those configured: " + strings.Join(s.Providers, ", "), Value: r.Provider,
+		})
 	}
 	if now := s.now(); r.ExpiresAt != nil && (!r.ExpiresAt.After(now) || r.ExpiresAt.After(now.Add(notify.Horizon))) {
-		c.add("expires_at", "must be in the future, and within two years", r.ExpiresAt.Format(time.RFC3339))
+		fields = append(fields, notify.FieldError{
+			Location: "body.expires_at", Message: "must be in the future, and within two years", Value: r.ExpiresAt.Format(time.RFC3339),
+		})
 	}
-	return c.errs
+	if fields == nil {
+		return nil
+	}
+	return &notify.Error{Code: notify.CodeInvalid, Fields: fields}
 }
 
 // checks collects what is wrong.
@@ -108,6 +116,15 @@ func (c *checks) recipient(at string, to recipient) {
 	}
 	if to.Name != "" && to.UserID != "" {
 		c.add(at+".name", "goes with email; a user's name comes from the idp", nil)
+	}
+}
+
+func (c *checks) data(data notify.Object) {
+	if len(data) > notify.MaxDataBytes {
+		c.add("data", fmt.Sprintf("is %d bytes long, at most %d are allowed", len(data), notify.MaxDataBytes), nil)
+	}
+	if hasRecipientKey(data) {
+		c.add("data.recipient", "the key is Belfry's own: templates find the recipient under it", nil)
 	}
 }
 
@@ -165,19 +182,33 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// normal is the request with its defaults spelled out.
+// normal is the request without the defaults that it spells out, and with its
+// times in UTC. Hashes of it are kept: a field that is added must be absent
+// from its JSON where a request does not have it.
 func (r *notificationRequest) normal() notificationRequest {
-	full := *r
-	full.Channels = r.channels()
-	full.Priority = cmp.Or(r.Priority, notify.PriorityNormal)
-	full.OnUnknown = cmp.Or(r.OnUnknown, notify.OnUnknownResend)
-	return full
+	short := *r
+	if slices.Equal(r.Channels, defaultChannels) {
+		short.Channels = nil
+	}
+	if r.Priority == notify.PriorityNormal {
+		short.Priority = ""
+	}
+	if r.OnUnknown == notify.OnUnknownResend {
+		short.OnUnknown = ""
+	}
+	if r.ExpiresAt != nil {
+		utc := r.ExpiresAt.UTC()
+		short.ExpiresAt = &utc
+	}
+	return short
 }
+
+var defaultChannels = []notify.Channel{notify.ChannelEmail}
 
 // channels is the request's, or the default.
 func (r *notificationRequest) channels() []notify.Channel {
 	if len(r.Channels) == 0 {
-		return []notify.Channel{notify.ChannelEmail}
+		return defaultChannels
 	}
 	return r.Channels
 }

@@ -29,31 +29,34 @@ func (s *Server) retry(ctx context.Context, deliveryID string) (*deliveryView, e
 	if ended.State != notify.StateFailed && ended.State != notify.StateUnknown {
 		return nil, notToRetry(ended.State)
 	}
-	first, last, err := s.claims(ctx, deliveryID)
+	rendered, last, err := s.claims(ctx, deliveryID)
 	if err != nil {
 		return nil, err
 	}
-	if last != nil && last.Reopened > ended.Claim && !last.Reopens() {
-		return nil, notToRetry(notify.StateQueued) // it is being tried
-	}
-	reopening := last
-	if last == nil || !last.Reopens() {
-		reopening = notify.Reopen(ended, last, uuid.NewString(), s.now())
-		if err := s.Store.InsertClaim(ctx, reopening); err != nil && notify.CodeOf(err) != notify.CodeConflict {
-			return nil, err
+	number := 1
+	if last != nil {
+		number = last.Number + 1
+		if last.Reopened > ended.Claim { // it is being tried: if that was cut off, it goes on
+			number = last.Reopened
 		}
 	}
 	at, err := s.recipientOf(ctx, ended)
 	if err != nil {
 		return nil, err
 	}
-	err = s.Starter.Redeliver(ctx, deliveryID, reopening.Number, workflows.RedeliveryInput{
-		NotificationID: ended.NotificationID, Recipient: at, ExpiresAt: s.now().Add(notify.DefaultExpiry),
+	err = s.Starter.Redeliver(ctx, workflows.RedeliveryInput{
+		NotificationID: ended.NotificationID, DeliveryID: deliveryID, Claim: number,
+		Recipient: at, ExpiresAt: s.now().Add(notify.DefaultExpiry),
 	})
 	if err != nil {
 		return nil, err
 	}
-	view := withContent(underWay(reopening), first)
+	// The workflow does this too: done here, whoever looks next sees it queued.
+	reopening := notify.Reopen(ended, number, uuid.NewString(), s.now())
+	if err := s.Store.InsertClaim(ctx, reopening); err != nil && notify.CodeOf(err) != notify.CodeConflict {
+		s.log.WarnContext(ctx, "delivery to be tried again, it shows soon", "delivery", deliveryID, "error", err)
+	}
+	view := withContent(underWay(reopening), rendered)
 	return &view, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ type Templates interface {
 // is one already, it does nothing.
 type Starter interface {
 	Start(ctx context.Context, n *notify.Notification) error
-	Redeliver(ctx context.Context, deliveryID string, claim int, in workflows.RedeliveryInput) error
+	Redeliver(ctx context.Context, in workflows.RedeliveryInput) error
 }
 
 // A Check asks a neighbour whether it is there.
@@ -62,7 +63,8 @@ type Config struct {
 	Templates Templates
 	Starter   Starter
 	Providers []string         // the names of those that are configured
-	Checks    map[string]Check // by the neighbour's name, for /readyz
+	Checks    map[string]Check // by the neighbour's name, for /readyz: without these nothing is accepted
+	Informs   map[string]Check // also shown by /readyz, whose status they do not decide
 	UILink    func(notificationID string) string
 	Log       *slog.Logger
 	Now       func() time.Time
@@ -131,6 +133,7 @@ func (s *Server) Handler() http.Handler {
 		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
 	})
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", strings.Join(methodsOf(router, r), ", "))
 		writeProblem(w, newProblem(http.StatusMethodNotAllowed, r.Method+" is not a method of "+r.URL.Path))
 	})
 	router.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -148,6 +151,21 @@ func (s *Server) Handler() http.Handler {
 	s.deliveryRoutes(api)
 	s.webhookRoutes(api)
 	return router
+}
+
+// methodsOf are those that the routes know for a request's path.
+func methodsOf(router chi.Routes, r *http.Request) []string {
+	path := r.URL.Path
+	if r.URL.RawPath != "" {
+		path = r.URL.RawPath // as chi routes
+	}
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if router.Match(chi.NewRouteContext(), method, path) {
+			methods = append(methods, method)
+		}
+	}
+	return methods
 }
 
 // newAPI makes the API that the routes are added to.
@@ -186,25 +204,30 @@ func route(method, path, id, summary string, status int, errorStatuses ...int) h
 	}
 }
 
-// ready says whether the neighbours answer, each within checkTimeout.
+// ready says whether the neighbours answer, each within checkTimeout. Belfry
+// is ready when it can accept notifications, which wait for who else is away.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	checks, status := map[string]string{}, http.StatusOK
-	for name, check := range s.Checks {
-		group.Go(func() {
-			err := check(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			checks[name] = "ok"
-			if err != nil {
-				s.log.WarnContext(ctx, "not ready", "neighbour", name, "error", err)
-				checks[name], status = "unavailable", http.StatusServiceUnavailable
-			}
-		})
+	ask := func(neighbours map[string]Check, statusWithout int) {
+		for name, check := range neighbours {
+			group.Go(func() {
+				err := check(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				checks[name] = "ok"
+				if err != nil {
+					s.log.WarnContext(ctx, "neighbour unavailable", "neighbour", name, "error", err)
+					checks[name], status = "unavailable", max(status, statusWithout)
+				}
+			})
+		}
 	}
+	ask(s.Checks, http.StatusServiceUnavailable)
+	ask(s.Informs, http.StatusOK)
 	group.Wait()
 	writeJSON(w, status, map[string]any{"checks": checks})
 }

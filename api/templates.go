@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -57,6 +59,7 @@ func fieldError(location, message string, value any) error {
 var (
 	_ huma.ResolverWithPath = (*TemplateBody)(nil)
 	_ huma.ResolverWithPath = (*notificationRequest)(nil)
+	_ huma.ResolverWithPath = (*previewRequest)(nil)
 )
 
 type templateOutput struct{ Body *notify.Template }
@@ -70,12 +73,21 @@ type createTemplateInput struct {
 
 type previewInput struct {
 	TemplateName
-	Body struct {
-		Data      object            `json:"data,omitempty"`
-		Recipient *previewRecipient `json:"recipient,omitempty"`
-		Channel   notify.Channel    `json:"channel,omitempty" enum:"email" default:"email"`
-		Version   int               `json:"version,omitempty" minimum:"1"`
-	}
+	Body previewRequest
+}
+
+type previewRequest struct {
+	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
+	Recipient *previewRecipient `json:"recipient,omitempty"`
+	Channel   notify.Channel    `json:"channel,omitempty" enum:"email" default:"email"`
+	Version   int               `json:"version,omitempty" minimum:"1"`
+}
+
+// Resolve checks the data as that of a notification.
+func (r *previewRequest) Resolve(_ huma.Context, prefix *huma.PathBuffer) []error {
+	c := checks{prefix: prefix.String()}
+	c.data(r.Data.Object)
+	return c.errs
 }
 
 type previewRecipient struct {
@@ -88,7 +100,7 @@ type previewRecipient struct {
 
 type preview struct {
 	Channel notify.Channel `json:"channel"`
-	Content notify.Email   `json:"content"`
+	Content emailView      `json:"content"`
 }
 
 func (s *Server) templateRoutes(api huma.API) {
@@ -165,7 +177,26 @@ func (s *Server) preview(ctx context.Context, in *previewInput) (*struct{ Body p
 	}
 	content, err := s.Templates.Email(ctx, *t.Channels.Email, in.Body.Data.Object, to)
 	if err != nil {
-		return nil, s.fail(err)
+		return nil, s.fail(inTemplate(err))
 	}
-	return &struct{ Body preview }{preview{Channel: in.Body.Channel, Content: content}}, nil
+	return &struct{ Body preview }{preview{Channel: in.Body.Channel, Content: emailView(content)}}, nil
+}
+
+// inTemplate locates the faults of a rendering as those of a template are: in
+// its channels. They are not in the request.
+func inTemplate(err error) error {
+	var e *notify.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	located := *e
+	located.Fields = slices.Clone(e.Fields)
+	for i, f := range located.Fields {
+		if f.Location == "data" {
+			located.Fields[i].Location = "body.data"
+		} else {
+			located.Fields[i].Location = "channels." + f.Location
+		}
+	}
+	return &located
 }

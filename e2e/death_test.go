@@ -217,15 +217,42 @@ func TestWhatIsRecordedAsSentIsNotSentAgain(t *testing.T) {
 	b.ready()
 	id := b.send(map[string]any{"template": "welcome", "to": to("u%d", "example.com", 3), "data": map[string]any{"film": "x"}})
 	b.wait(id)
-	b.eventually("Temporal has its end too", func() bool { return len(historyOf(t, b, id)) == 7 })
+	b.eventually("Temporal has its end too", func() bool { return completed(t, b, id) })
 	p.kill()
 	b.run("all")
 	c := dialTemporal(t, b.variables["TEMPORAL_NAMESPACE"])
 	require.NoError(t, resetToStart(t, c, b.variables["TEMPORAL_NAMESPACE"], "notification/"+id)) // an operator has it run once more
-	b.eventually("the second run has ended", func() bool { return len(historyOf(t, b, id)) > 7 && b.wait(id).Status == notify.StatusDone })
+	b.eventually("the second run has ended", func() bool { return len(historyOf(t, b, id)) > 6 && completed(t, b, id) })
 	require.Equal(t, notify.Counts{Total: 3, Sent: 3}, b.wait(id).Counts)
 	for address, mails := range server.mails() {
 		require.Len(t, mails, 1, address)
+	}
+}
+
+func TestSIGTERMInTheMiddleOfAPageDoublesNothing(t *testing.T) {
+	t.Parallel()
+	server := newMailServer(t)
+	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url())
+	b.run("api")
+	first := b.run("worker")
+	b.ready()
+	server.slow(100 * time.Millisecond)
+	id := b.send(map[string]any{"template": "welcome", "to": to("u%d", "example.com", 300), "data": map[string]any{"film": "x"}})
+	b.eventually("the page is under way", func() bool { return len(server.mails()) > 20 })
+	began := time.Now()
+	first.stop()
+	require.NoError(t, first.err)
+	require.Less(t, time.Since(began), 8*time.Second)
+	require.Less(t, len(server.mails()), 300, "it did not begin the rest")
+
+	server.slow(0)
+	b.run("worker")
+	require.Equal(t, notify.Counts{Total: 300, Sent: 300}, b.wait(id).Counts)
+	for address, mails := range server.mails() {
+		require.Len(t, mails, 1, address)
+	}
+	for _, d := range b.deliveries(id) {
+		require.False(t, d.Resent)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,7 @@ type mailServer struct {
 
 	mu    sync.Mutex
 	rule  func(to string) error // at the final dot; nil takes it
+	pause time.Duration         // before the answer to it
 	taken map[string][]takenMail
 }
 
@@ -51,6 +53,13 @@ func (m *mailServer) refuse(rule func(to string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rule = rule
+}
+
+// slow sets how long the answer to the final dot takes.
+func (m *mailServer) slow(pause time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pause = pause
 }
 
 // mails are those taken for each address.
@@ -88,6 +97,10 @@ func (s *mailSession) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	s.server.mu.Lock()
+	pause := s.server.pause
+	s.server.mu.Unlock()
+	<-time.After(pause)
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	if s.server.rule != nil {

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -68,6 +70,36 @@ func TestAFailedDeliveryIsTriedAgainByHand(t *testing.T) {
 
 	b.do(http.MethodPost, "/v1/deliveries/"+failed.ID+"/retry", http.StatusConflict, nil, nil)
 	b.do(http.MethodPost, "/v1/deliveries/0193a5b0-0000-5000-8000-000000000001/retry", http.StatusNotFound, nil, nil)
+}
+
+func TestAUserWhoIsKnownLaterIsToldByARetry(t *testing.T) {
+	t.Parallel()
+	users := filepath.Join(t.TempDir(), "users.yaml")
+	require.NoError(t, os.WriteFile(users, []byte("- {id: ann, email: ann@example.com}\n"), 0o600))
+	addr := freeAddr(t)
+	start(t, nil, "idp", "--addr", addr, "--users", users)
+	server := newMailServer(t)
+	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url()).with("BELFRY_IDP_ADDR", addr)
+	b.run("all")
+	b.ready()
+	id := b.send(map[string]any{"template": "welcome", "data": map[string]any{"film": "x"}, "to": []map[string]any{{"user_id": "new"}}})
+	require.Equal(t, notify.StatusFailed, b.wait(id).Status)
+	d := b.deliveries(id)[0]
+	for tries := 2; tries <= 3; tries++ { // still unknown: each retry is a real one
+		b.do(http.MethodPost, "/v1/deliveries/"+d.ID+"/retry", http.StatusAccepted, nil, nil)
+		b.eventually("it has failed again", func() bool {
+			b.do(http.MethodGet, "/v1/deliveries/"+d.ID, http.StatusOK, nil, &d)
+			return d.State == notify.StateFailed && len(d.Attempts) == tries
+		})
+	}
+	require.NoError(t, os.WriteFile(users, []byte("- {id: ann, email: ann@example.com}\n- {id: new, email: new@example.com}\n"), 0o600))
+	b.eventually("told at last", func() bool {
+		b.status(http.MethodPost, "/v1/deliveries/"+d.ID+"/retry", nil)
+		b.do(http.MethodGet, "/v1/deliveries/"+d.ID, http.StatusOK, nil, &d)
+		return d.State == notify.StateSent
+	})
+	b.eventually("and counted", func() bool { return b.wait(id).Status == notify.StatusDone })
+	require.Len(t, server.mails()["new@example.com"], 1)
 }
 
 func TestARefusalForNowIsRetried(t *testing.T) {

@@ -27,10 +27,11 @@ type Sweep struct {
 	Every    time.Duration
 }
 
-// Unfinished lists notifications without an end that were accepted before a
-// moment, by id, after the given one.
+// Unfinished lists the ids of notifications without an end that were accepted
+// before a moment, in their order, after the given one.
 type Unfinished interface {
-	Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]notify.Record, error)
+	Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]string, error)
+	Accepted(ctx context.Context, id string) (*notify.Notification, error)
 }
 
 // sweepBatch is how many notifications are read at a time.
@@ -55,25 +56,31 @@ func (s *Sweep) Run(ctx context.Context) error {
 
 func (s *Sweep) sweep(ctx context.Context, before time.Time) error {
 	for after := ""; ; {
-		records, err := s.Store.Unfinished(ctx, before, after, sweepBatch)
-		if err != nil || len(records) == 0 {
+		ids, err := s.Store.Unfinished(ctx, before, after, sweepBatch)
+		if err != nil || len(ids) == 0 {
 			return err
 		}
-		for _, r := range records {
-			if err := s.look(ctx, &r.Notification); err != nil {
+		for _, id := range ids {
+			if err := s.look(ctx, id); notify.CodeOf(err) == notify.CodeUnavailable || ctx.Err() != nil {
 				return err
+			} else if err != nil {
+				s.Log.WarnContext(ctx, "a notification could not be looked at", "notification", id, "error", err)
 			}
 		}
-		after = records[len(records)-1].ID
+		after = ids[len(ids)-1]
 	}
 }
 
 // look compares one notification.
-func (s *Sweep) look(ctx context.Context, n *notify.Notification) error {
-	description, err := s.Temporal.DescribeWorkflowExecution(ctx, workflows.NotificationID(n.ID), "")
+func (s *Sweep) look(ctx context.Context, id string) error {
+	description, err := s.Temporal.DescribeWorkflowExecution(ctx, workflows.NotificationID(id), "")
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
-		s.Log.InfoContext(ctx, "starting a notification that Temporal never got", "notification", n.ID)
+		n, err := s.Store.Accepted(ctx, id)
+		if err != nil {
+			return err
+		}
+		s.Log.InfoContext(ctx, "starting a notification that Temporal never got", "notification", id)
 		return s.Start(ctx, n)
 	}
 	if err != nil {
@@ -85,10 +92,11 @@ func (s *Sweep) look(ctx context.Context, n *notify.Notification) error {
 		enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		return nil // a completed one has recorded its end before
 	}
-	s.Log.InfoContext(ctx, "settling a notification whose workflow is no more",
-		"notification", n.ID, "workflow_status", status.String())
-	if err := s.Settle(ctx, n); err != nil {
-		s.Log.InfoContext(ctx, "not settled yet", "notification", n.ID, "error", err)
+	n, err := s.Store.Accepted(ctx, id)
+	if err != nil {
+		return err
 	}
-	return nil
+	s.Log.InfoContext(ctx, "settling a notification whose workflow is no more",
+		"notification", id, "workflow_status", status.String())
+	return s.Settle(ctx, n)
 }

@@ -3,6 +3,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -28,15 +29,22 @@ const (
 // Run polls and works until ctx ends, then finishes what is in flight. While
 // Temporal is away it waits.
 func Run(ctx context.Context, c client.Client, a *activities.Activities, log *slog.Logger) error {
-	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout})
+	fatal := make(chan error, 1)
+	onFatal := func(err error) {
+		select {
+		case fatal <- err:
+		default: // one is enough
+		}
+	}
+	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout, OnFatalError: onFatal})
 	main.RegisterWorkflow(workflows.Notification)
 	main.RegisterWorkflow(workflows.Redelivery)
 	main.RegisterActivity(a)
-	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect))
+	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect, onFatal))
 	direct.RegisterActivity(a)
-	high := worker.New(c, workflows.EmailHighTaskQueue, activitiesOnly(concurrentDirect))
+	high := worker.New(c, workflows.EmailHighTaskQueue, activitiesOnly(concurrentDirect, onFatal))
 	high.RegisterActivity(a)
-	bulk := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages))
+	bulk := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages, onFatal))
 	bulk.RegisterActivity(a)
 
 	workers := []worker.Worker{main, direct, high, bulk}
@@ -57,15 +65,20 @@ func Run(ctx context.Context, c client.Client, a *activities.Activities, log *sl
 		}
 	}
 	log.InfoContext(ctx, "working", "task_queue", workflows.TaskQueue)
-	<-ctx.Done()
-	return nil
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-fatal: // it has stopped polling for good: better ended than idle
+		return fmt.Errorf("work for Temporal: %w", err)
+	}
 }
 
-func activitiesOnly(concurrent int) worker.Options {
+func activitiesOnly(concurrent int, onFatal func(error)) worker.Options {
 	return worker.Options{
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: concurrent,
 		WorkerStopTimeout:                  stopTimeout,
+		OnFatalError:                       onFatal,
 	}
 }
 

@@ -27,9 +27,12 @@ func Notification(ctx workflow.Context, in Input) (notify.Status, error) {
 	n := notification{Input: in}
 	if n.Direct {
 		// An error says nothing about the deliveries: the next attempt finds out.
-		status, err := n.tryDirect(ctx)
-		if err == nil && status.Ended() {
-			return status, nil
+		first, err := n.tryDirect(ctx)
+		if err == nil && first.Status.Ended() {
+			return first.Status, nil
+		}
+		if err := workflow.Sleep(ctx, first.Wait); err != nil {
+			return "", err
 		}
 	}
 	result, err := n.deliver(ctx)
@@ -69,15 +72,15 @@ func (n notification) page(r pageRange) activities.Page {
 
 // tryDirect makes the first attempt in the worker that runs the workflow, and
 // records the end where there is nothing left to do.
-func (n notification) tryDirect(ctx workflow.Context) (notify.Status, error) {
+func (n notification) tryDirect(ctx workflow.Context) (activities.FirstResult, error) {
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: activities.DefaultPatience + 10*time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
 		Summary:             "first attempt at each delivery",
 	})
-	var status notify.Status
-	err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.ID).Get(ctx, &status)
-	return status, err
+	var first activities.FirstResult
+	err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.ID).Get(ctx, &first)
+	return first, err
 }
 
 // pageOptions are those of the activity that delivers a page.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -23,9 +24,8 @@ type Starter struct {
 	namespace string
 	eager     bool
 
-	mu        sync.Mutex
-	known     map[string]bool // search attributes of the server
-	checkedAt time.Time
+	known  atomic.Pointer[attributes]
+	asking sync.Mutex
 }
 
 // NewStarter makes a Starter. Eager asks the server to hand a workflow's first
@@ -44,11 +44,12 @@ func (s *Starter) Start(ctx context.Context, n *notify.Notification) error {
 	return s.start(ctx, options, Notification, NewInput(n))
 }
 
-// Redeliver starts the workflow that tries a reopened delivery again. The
-// claim is the number of the one that reopened it; there is one workflow for
-// each.
-func (s *Starter) Redeliver(ctx context.Context, deliveryID string, claim int, in RedeliveryInput) error {
-	options := s.once(fmt.Sprintf("retry/%s/%d", deliveryID, claim))
+// Redeliver starts the workflow that has a delivery tried again. There is one
+// for each claim that reopens it; one that an operator has terminated is
+// started anew.
+func (s *Starter) Redeliver(ctx context.Context, in RedeliveryInput) error {
+	options := s.once(fmt.Sprintf("retry/%s/%d", in.DeliveryID, in.Claim))
+	options.WorkflowIDReusePolicy = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 	options.StaticSummary = "a delivery of notification " + in.NotificationID + " tried again by hand"
 	return s.start(ctx, options, Redelivery, in)
 }
@@ -117,25 +118,43 @@ func (s *Starter) searchAttributes(ctx context.Context, n *notify.Notification) 
 const attributesFresh = 5 * time.Minute
 
 // knownAttributes asks the server now and then which search attributes it has;
-// it has none where it cannot say.
+// it has none where it cannot say. While one asks, the others go on with what
+// was known before.
 func (s *Starter) knownAttributes(ctx context.Context) map[string]bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.checkedAt) < attributesFresh {
-		return s.known
+	known := s.known.Load()
+	if known != nil && time.Since(known.at) < attributesFresh {
+		return known.names
 	}
+	if !s.asking.TryLock() {
+		if known == nil {
+			return nil
+		}
+		return known.names
+	}
+	defer s.asking.Unlock()
+	fresh := &attributes{at: time.Now()}
 	answer, err := s.client.OperatorService().ListSearchAttributes(ctx,
 		&operatorservice.ListSearchAttributesRequest{Namespace: s.namespace})
 	if err != nil {
 		var unavailable *serviceerror.Unavailable
-		if !errors.As(err, &unavailable) && ctx.Err() == nil {
-			s.checkedAt = time.Now() // it will not say: not every client may ask
+		if known != nil {
+			fresh.names = known.names
 		}
-		return s.known
+		if !errors.As(err, &unavailable) && ctx.Err() == nil {
+			s.known.Store(fresh) // it will not say: not every client may ask
+		}
+		return fresh.names
 	}
-	s.known, s.checkedAt = map[string]bool{}, time.Now()
+	fresh.names = map[string]bool{}
 	for name := range answer.GetCustomAttributes() {
-		s.known[name] = true
+		fresh.names[name] = true
 	}
-	return s.known
+	s.known.Store(fresh)
+	return fresh.names
+}
+
+// attributes are the search attributes that a server was seen to have.
+type attributes struct {
+	names map[string]bool
+	at    time.Time
 }

@@ -135,6 +135,9 @@ func (e *smtpError) setup() bool {
 // down says whether the server failed, not this message: it did not answer, or
 // did not let us in.
 func (e *smtpError) down() bool {
+	if errors.Is(e.err, errNoSMTPUTF8) || errors.Is(e.err, context.Canceled) {
+		return false
+	}
 	return e.at != stageWait && (e.gone() || e.setup() && !e.permanent())
 }
 

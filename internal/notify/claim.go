@@ -57,23 +57,19 @@ func (c *Claim) InDoubt() bool {
 // had ended tried again.
 func (c *Claim) Reopens() bool { return c.Reopened == c.Number && c.Number > 0 }
 
-// Reopen is the claim after the last one, which may be nil, that has a
-// delivery which ended as failed or unknown tried again. Where nothing is in
-// doubt, the recipient is looked up and the content rendered anew.
-func Reopen(ended *Delivery, last *Claim, token string, now time.Time) *Claim {
+// Reopen is the claim with the number that has a delivery which ended as failed
+// or unknown tried again. Where nothing is in doubt, the recipient is looked up
+// and the content rendered anew.
+func Reopen(ended *Delivery, number int, token string, now time.Time) *Claim {
 	c := &Claim{
-		Number: 1, Token: token, At: now, Deadline: now,
+		ID: ClaimID(ended.ID, number), Number: number, Reopened: number, Token: token, At: now, Deadline: now,
 		DeliveryID: ended.ID, NotificationID: ended.NotificationID, UserID: ended.UserID,
 		Channel: ended.Channel, CreatedAt: ended.CreatedAt, Provider: ended.Provider, Address: ended.Address,
 		Attempts: ended.Attempts,
 		Outcome:  &ClaimOutcome{Kind: OutcomeTransient, At: now, Error: "tried again by hand"},
 	}
-	if last != nil {
-		c.Number = last.Number + 1
-	}
 	if ended.State == StateUnknown {
 		c.Doubts = 1
 	}
-	c.ID, c.Reopened = ClaimID(ended.ID, c.Number), c.Number
 	return c
 }

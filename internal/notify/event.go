@@ -48,34 +48,23 @@ func (d Delivery) Learn(events []Event) (learnt Delivery, changed bool) {
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	state, provider := d.State, d.Provider
+	learnt = d
 	var failures []Attempt
 	for _, e := range events {
-		known := e.Kind == EventBounced || e.Kind == EventDropped || e.Kind == EventDelivered
-		if known && provider == "" {
-			provider = e.Provider
+		if learnt.Provider == "" { // nobody answered, and here is one who had it
+			learnt.Provider = e.Provider
 		}
 		switch e.Kind {
 		case EventBounced, EventDropped:
-			if provider == e.Provider {
+			if learnt.Provider == e.Provider {
 				failures = append(failures, Attempt{At: e.At, Provider: e.Provider, Error: e.Detail})
 			}
 		case EventDelivered:
-			state = StateDelivered
+			learnt.State, learnt.Reason = StateDelivered, ""
 		}
 	}
 	if failures != nil {
-		state = StateFailed
-	}
-	learnt = d
-	learnt.State, learnt.Provider = state, provider
-	switch {
-	case failures != nil:
-		learnt.Reason = ReasonRejected
-	case state == StateDelivered:
-		learnt.Reason = ""
-	}
-	if failures != nil {
+		learnt.State, learnt.Reason = StateFailed, ReasonRejected
 		learnt.Attempts = slices.DeleteFunc(slices.Clone(d.Attempts), func(known Attempt) bool {
 			return slices.ContainsFunc(failures, known.same)
 		})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -28,10 +29,23 @@ func (s *Store) RecordOutcome(ctx context.Context, claimID string, o notify.Clai
 	return unavailable("update claims", err)
 }
 
+// A deliveryDocument is a delivery as it is kept.
+type deliveryDocument struct {
+	notify.Delivery `bson:",inline"`
+	AddressKey      string `bson:"address_key,omitempty"` // what a search finds the address by
+}
+
+func documentOf(d *notify.Delivery) *deliveryDocument {
+	return &deliveryDocument{Delivery: *d, AddressKey: addressKey(d.Address)}
+}
+
+// addressKey is the same for an address in whatever case.
+func addressKey(address string) string { return strings.ToLower(address) }
+
 // InsertDelivery stores how a delivery ended; CodeConflict when that is
 // stored already.
 func (s *Store) InsertDelivery(ctx context.Context, d *notify.Delivery) error {
-	return s.insertDelivery.insert(ctx, d)
+	return s.insertDelivery.insert(ctx, documentOf(d))
 }
 
 // Delivery reads a delivery that has ended; CodeNotFound when there is none.
@@ -41,7 +55,7 @@ func (s *Store) Delivery(ctx context.Context, id string) (*notify.Delivery, erro
 
 // ReplaceDelivery writes a delivery anew, after what more was learnt of it.
 func (s *Store) ReplaceDelivery(ctx context.Context, d *notify.Delivery) error {
-	_, err := s.deliveries.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}}, d)
+	_, err := s.deliveries.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}}, documentOf(d))
 	return unavailable("replace in deliveries", err)
 }
 
@@ -62,7 +76,7 @@ func (s *Store) DeliveriesOf(ctx context.Context, notificationID, afterID string
 // A DeliveryQuery selects ended deliveries; zero fields select all.
 type DeliveryQuery struct {
 	UserID   string
-	Address  string
+	Address  string // in whatever case
 	State    notify.State
 	From, To time.Time // created at or after From and before To
 	After    *Position
@@ -76,7 +90,7 @@ func (s *Store) Deliveries(ctx context.Context, q DeliveryQuery) ([]notify.Deliv
 		filter = append(filter, bson.E{Key: "user_id", Value: q.UserID})
 	}
 	if q.Address != "" {
-		filter = append(filter, bson.E{Key: "address", Value: q.Address})
+		filter = append(filter, bson.E{Key: "address_key", Value: addressKey(q.Address)})
 	}
 	if q.State != "" {
 		filter = append(filter, bson.E{Key: "state", Value: q.State})
@@ -88,26 +102,38 @@ func (s *Store) Deliveries(ctx context.Context, q DeliveryQuery) ([]notify.Deliv
 
 // CountEnded counts the deliveries of a notification that have ended.
 func (s *Store) CountEnded(ctx context.Context, notificationID string) (notify.Counts, error) {
-	var counts notify.Counts
+	counts, err := s.CountEndedOf(ctx, []string{notificationID})
+	return counts[notificationID], err
+}
+
+// CountEndedOf counts the deliveries that have ended of each notification, by
+// its id; one of which none has ended may be missing.
+func (s *Store) CountEndedOf(ctx context.Context, notificationIDs []string) (map[string]notify.Counts, error) {
 	cursor, err := s.deliveries.Aggregate(ctx, bson.A{
-		bson.D{{Key: "$match", Value: bson.D{{Key: "notification_id", Value: notificationID}}}},
+		bson.D{{Key: "$match", Value: bson.D{{Key: "notification_id", Value: bson.D{{Key: "$in", Value: notificationIDs}}}}}},
 		bson.D{{Key: "$group", Value: bson.D{
-			{Key: "_id", Value: "$state"},
+			{Key: "_id", Value: bson.D{{Key: "notification", Value: "$notification_id"}, {Key: "state", Value: "$state"}}},
 			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
 		}}},
 	})
 	if err != nil {
-		return counts, unavailable("count deliveries", err)
+		return nil, unavailable("count deliveries", err)
 	}
 	var groups []struct {
-		State notify.State `bson:"_id"`
-		N     int          `bson:"n"`
+		Of struct {
+			Notification string       `bson:"notification"`
+			State        notify.State `bson:"state"`
+		} `bson:"_id"`
+		N int `bson:"n"`
 	}
 	if err := cursor.All(ctx, &groups); err != nil {
-		return counts, unavailable("count deliveries", err)
+		return nil, unavailable("count deliveries", err)
 	}
+	counts := make(map[string]notify.Counts, len(notificationIDs))
 	for _, g := range groups {
-		counts.Add(g.State, g.N)
+		of := counts[g.Of.Notification]
+		of.Add(g.Of.State, g.N)
+		counts[g.Of.Notification] = of
 	}
 	return counts, nil
 }

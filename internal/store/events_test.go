@@ -96,7 +96,7 @@ func TestABounceIsForgottenWhenTheDeliveryIsTriedAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, notify.StateFailed, failed.State)
 
-	require.NoError(t, s.InsertClaim(ctx, notify.Reopen(failed, &notify.Claim{Number: 1}, "token", reopened)))
+	require.NoError(t, s.InsertClaim(ctx, notify.Reopen(failed, 2, "token", reopened)))
 	_, err = s.Learn(ctx, d.ID)
 	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err), "it is being tried again")
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -40,6 +41,10 @@ const maxFlying = 2
 
 // do has in served by a call. If ctx ends before, what came of it is not known.
 func (g *gatherer[In, Out]) do(ctx context.Context, in In) (Out, error) {
+	var none Out
+	if err := ctx.Err(); err != nil {
+		return none, unavailable("wait for MongoDB", err)
+	}
 	r := request[In, Out]{in: in, done: make(chan result[Out], 1)}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, r)
@@ -52,9 +57,16 @@ func (g *gatherer[In, Out]) do(ctx context.Context, in In) (Out, error) {
 	case served := <-r.done:
 		return served.out, served.err
 	case <-ctx.Done():
-		var none Out
+		g.forget(r.done)
 		return none, unavailable("wait for MongoDB", ctx.Err())
 	}
+}
+
+// forget takes back a request that is not on its way yet.
+func (g *gatherer[In, Out]) forget(done chan result[Out]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = slices.DeleteFunc(g.waiting, func(r request[In, Out]) bool { return r.done == done })
 }
 
 // fly makes calls until nobody waits.

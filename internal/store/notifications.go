@@ -117,14 +117,21 @@ func (s *Store) Notifications(ctx context.Context, q NotificationQuery) ([]notif
 		}))
 }
 
-// Unfinished lists notifications without an end that were accepted before a
-// moment, by id, after the given one.
-func (s *Store) Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]notify.Record, error) {
-	return list[notify.Record](ctx, s.notifications, bson.D{
+// Unfinished lists the ids of notifications without an end that were accepted
+// before a moment, in their order, after the given one.
+func (s *Store) Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]string, error) {
+	found, err := list[struct {
+		ID string `bson:"_id"`
+	}](ctx, s.notifications, bson.D{
 		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{notify.StatusScheduled, notify.StatusSending, notify.StatusPaused}}}},
 		{Key: "created_at", Value: bson.D{{Key: "$lt", Value: before}}},
 		{Key: "_id", Value: bson.D{{Key: "$gt", Value: afterID}}},
-	}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+	}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	ids := make([]string, len(found))
+	for i, f := range found {
+		ids[i] = f.ID
+	}
+	return ids, err
 }
 
 func newestFirst(limit int) *options.FindOptionsBuilder {

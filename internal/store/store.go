@@ -139,7 +139,9 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		s.deliveries: {
 			{{Key: "notification_id", Value: 1}, {Key: "_id", Value: 1}},
 			{{Key: "user_id", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
-			{{Key: "address", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+			{{Key: "address_key", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+			{{Key: "state", Value: 1}, {Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
+			{{Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},
 		},
 		s.notifications: {
 			{{Key: "created_at", Value: -1}, {Key: "_id", Value: -1}},

@@ -79,20 +79,26 @@ func (s *Store) UpdateTemplate(ctx context.Context, t *notify.Template) error {
 // that were accepted with them. It fails with CodeTemplateNotFound when there
 // is no such template.
 func (s *Store) DeleteTemplate(ctx context.Context, name string, at time.Time) error {
-	newest, hidden, err := s.newest(ctx, name)
-	if err != nil {
-		return err
+	for deleted := false; ; {
+		newest, hidden, err := s.newest(ctx, name)
+		if err != nil {
+			return err
+		}
+		if newest == 0 || hidden {
+			if deleted {
+				return nil
+			}
+			return templateNotFound(name)
+		}
+		err = insert(ctx, s.templates, tombstone{
+			ID: tombstoneID(name, newest), Name: name, Version: newest, Hidden: true, CreatedAt: at,
+		})
+		if err != nil && notify.CodeOf(err) != notify.CodeConflict {
+			return err
+		}
+		// An update may have come between: then its version is hidden too.
+		deleted = deleted || err == nil
 	}
-	if newest == 0 || hidden {
-		return templateNotFound(name)
-	}
-	err = insert(ctx, s.templates, tombstone{
-		ID: tombstoneID(name, newest), Name: name, Version: newest, Hidden: true, CreatedAt: at,
-	})
-	if notify.CodeOf(err) == notify.CodeConflict {
-		return templateNotFound(name)
-	}
-	return err
 }
 
 // VisibleTemplate reads a version of a template, 0 for the newest one. It

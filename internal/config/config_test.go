@@ -1,0 +1,227 @@
+package config
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
+
+	"github.com/belfry-notify/belfry/internal/channel"
+	"github.com/belfry-notify/belfry/internal/idp"
+)
+
+// A certificate, and SendGrid's example of a Verification Key.
+const (
+	certificate = `-----BEGIN CERTIFICATE-----
+MIIBgzCCASmgAwIBAgIUE49numL9B4IFygfxuqRZ9TC4tIMwCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLYmVsZnJ5LXRlc3QwIBcNMjYxMTIzMjExNTM4WhgPMjEyNjEw
+MzAyMTE1MzhaMBYxFDASBgNVBAMMC2JlbGZyeS10ZXN0MFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAE0rAla0CTkaYVmVcqb3YOqZZW3ujZCnDj8ZJ7l1vSkvil5ZCq
+UPSSfr6PpVRriJUMI+CFKlQbKX68tsT+9jewiKNTMFEwHQYDVR0OBBYEFNgC8qcU
+LzH1Bi1Ew3vgKN6+MenHMB8GA1UdIwQYMBaAFNgC8qcULzH1Bi1Ew3vgKN6+MenH
+MA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIgW6VllDogcXt8ZwU2
+aZTO7dIq5kzx/0Bk+HB6z8/yRVECIQDX7KNUwS89g+vxp7n1wuSWru6to8nBvGX5
+kA51+Vp7lg==
+-----END CERTIFICATE-----
+`
+	webhookKey = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+)
+
+// variables stand in for the environment, each without its prefix.
+type variables map[string]string
+
+func (v variables) lookup(name string) (string, bool) {
+	value, ok := v[strings.TrimPrefix(name, Prefix)]
+	return value, ok && strings.HasPrefix(name, Prefix)
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	want := Config{
+		Starter:  Starter{Log: Log{Level: slog.LevelInfo, Format: "text"}},
+		HTTPAddr: "127.0.0.1:8080",
+		MongoURI: "mongodb://127.0.0.1:27017/belfry",
+		IDP:      idp.Config{Addr: "127.0.0.1:50051"},
+		SMTP: channel.SMTPConfig{
+			Host: "127.0.0.1", Port: 1025, TLS: channel.TLSNone,
+			From: "Belfry <belfry@localhost>", MaxConnections: channel.DefaultMaxConnections,
+		},
+		SendGrid: channel.SendGridConfig{
+			BaseURL: "https://api.sendgrid.com", From: "Belfry <belfry@localhost>", MaxConnections: channel.DefaultMaxConnections,
+		},
+		EmailProvider: []string{"smtp"},
+		SweepInterval: time.Minute,
+	}
+	got, err := Load(variables{}.lookup)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+
+	empty := func(string) (string, bool) { return "", true }
+	got, err = Load(empty)
+	require.NoError(t, err)
+	require.Equal(t, want, got, "an empty variable counts as not set")
+}
+
+func TestEveryVariable(t *testing.T) {
+	t.Parallel()
+	pem := file(t, certificate)
+	got, err := Load(variables{
+		"HTTP_ADDR": ":80", "MONGO_URI": "mongodb://u:p%40@a:1,b:2/x?replicaSet=r", "AMQP_URL": "amqps://u:p%2Fw@rabbit:5671/v",
+		"IDP_ADDR": "idp.example:443", "IDP_TLS": "true", "IDP_CA_FILE": pem, "IDP_TOKEN": "token",
+		"SMTP_URL": "smtp://u:p%40@mail.example", "SMTP_CA_FILE": pem, "SMTP_CONNECTIONS": "3", "SMTP_RATE": "100/s",
+		"SMTP_HELLO_NAME": "me.example", "SMTP_ENVELOPE_SENDER": "bounces@example.com", "SMTP_MESSAGE_ID_DOMAIN": "example.com",
+		"SENDGRID_API_KEY": "SG.x", "SENDGRID_URL": "http://127.0.0.1:1", "SENDGRID_CONNECTIONS": "4", "SENDGRID_RATE": "6000/m",
+		"SENDGRID_WEBHOOK_KEY": webhookKey, "EMAIL_FROM": "Ann <ann@bücher.example>", "EMAIL_PROVIDER": "sendgrid, smtp",
+		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+	}.lookup)
+	require.NoError(t, err)
+	require.NotNil(t, got.SendGridWebhookKey)
+	got.SendGridWebhookKey = nil
+	require.Equal(t, Config{
+		Starter:  Starter{Log: Log{Level: slog.LevelDebug, Format: "json"}, AMQPURL: "amqps://u:p%2Fw@rabbit:5671/v"},
+		HTTPAddr: ":80",
+		MongoURI: "mongodb://u:p%40@a:1,b:2/x?replicaSet=r",
+		IDP:      idp.Config{Addr: "idp.example:443", TLS: true, CAFile: pem, Token: "token"},
+		SMTP: channel.SMTPConfig{
+			Host: "mail.example", Port: 587, Username: "u", Password: "p@", TLS: channel.TLSStartTLS, CAFile: pem,
+			From: "Ann <ann@bücher.example>", EnvelopeSender: "bounces@example.com",
+			HelloName: "me.example", MessageIDDomain: "example.com", MaxConnections: 3,
+		},
+		SMTPRate: 100,
+		SendGrid: channel.SendGridConfig{
+			APIKey: "SG.x", BaseURL: "http://127.0.0.1:1", From: "Ann <ann@bücher.example>",
+			MessageIDDomain: "example.com", MaxConnections: 4,
+		},
+		SendGridRate:  100,
+		EmailProvider: []string{"sendgrid", "smtp"},
+		TemporalUIURL: "https://ui.example",
+		SweepInterval: 90 * time.Second,
+	}, got)
+}
+
+func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
+	t.Parallel()
+	missing, noPEM := filepath.Join(t.TempDir(), "none"), file(t, "no certificate")
+	for name, values := range map[string][]string{
+		"HTTP_ADDR":              {"localhost", "localhost:http", "1:2:3", "a:65536", "a\nb"},
+		"IDP_ADDR":               {"localhost", "localhost:grpc"},
+		"MONGO_URI":              {"127.0.0.1:27017", "http://hunter2@x", "mongodb://", "mongodb://u:hun/ter2@x/y", "mongodb://u:hun%zter2@x/y", "mongodb://u:hunter2@x:port/y", "mongodb://u:hunter2", "mongodb://u:hunter2@x/y?w=-1", "mongodb+srv://u:hun%zter2@x/y", "mongodb+srv://u:hun/ter2@x/y"},
+		"AMQP_URL":               {"rabbit:5672", "http://u:hunter2@x", "amqp://", "amqp://u:hun%zter2@x", "amqp://u:hun/ter2@x", "amqp://u:hunter2@x:port", "amqp://u:hunter2@x y"},
+		"IDP_TLS":                {"yes", "hunter2"},
+		"IDP_CA_FILE":            {missing, noPEM, t.TempDir(), "a\nb"},
+		"IDP_TOKEN":              {"hunter2 ", "hun\nter2", "hunter2ü"},
+		"SMTP_URL":               {"mail.example.com:25", "smtp://u:hun/ter2@x", "smtp://u:hunter2%@x", "smtp://u:hunter2@x?tls=maybe", "smtp://u:hunter2@x:0"},
+		"SMTP_CA_FILE":           {missing, noPEM, t.TempDir()}, // though the default's TLS is none
+		"SMTP_CONNECTIONS":       {"0", "1001", "many"},
+		"SMTP_RATE":              {"100", "0/s", "-1/s", "/s", "100/d", "x/s", "NaN/s", "Inf/s", "1e999/s", "100/s/s"},
+		"SMTP_HELLO_NAME":        {"a b", "a\r\nMAIL", "bücher"},
+		"SMTP_ENVELOPE_SENDER":   {"Ann <ann@example.com>", "ann", "ann@", "a\n@b.example"},
+		"SMTP_MESSAGE_ID_DOMAIN": {"a>b", "a b", "@example.com", "a\nb"},
+		"EMAIL_FROM":             {"Belfry", "belfry@", "Belfry <belfry>", "a@b.example, c@d.example", "a@b.example\nBcc: c@d.example"},
+		"EMAIL_PROVIDER":         {"pigeon", "smtp,", "smtp,smtp", "sendgrid,pigeon"},
+		"SENDGRID_API_KEY":       {"SG.hunter2 ", "SG.hun\nter2", "SG.hunter2ü"},
+		"SENDGRID_URL":           {"api.sendgrid.com", "ftp://hunter2", "https://", "https://u:hunter2@x", "https://x?k=hunter2", "https://x/#hunter2", "https://x:hunter2"},
+		"SENDGRID_CONNECTIONS":   {"0", "x"},
+		"SENDGRID_RATE":          {"100"},
+		"SENDGRID_WEBHOOK_KEY":   {"hunter2", "aHVudGVyMg=="},
+		"TEMPORAL_UI_URL":        {"ui.example", "ftp://ui.example", "https:///hunter2", "https://u:hunter2@x:port"},
+		"SWEEP_INTERVAL":         {"60", "1ms", "-1m", "soon"},
+		"LOG_LEVEL":              {"loud", "a\nb"},
+		"LOG_FORMAT":             {"xml", "a\nb"},
+	} {
+		for _, value := range values {
+			t.Run(name+"="+value, func(t *testing.T) {
+				t.Parallel()
+				_, err := Load(variables{name: value}.lookup)
+				requireNamed(t, name, err)
+			})
+		}
+	}
+}
+
+func TestValuesThatDoNotGoTogether(t *testing.T) {
+	t.Parallel()
+	_, err := Load(variables{"EMAIL_PROVIDER": "smtp,sendgrid"}.lookup)
+	requireNamed(t, "SENDGRID_API_KEY", err)
+
+	token := variables{"IDP_TOKEN": "hunter2", "IDP_ADDR": "idp.example:50051"}
+	_, err = Load(token.lookup)
+	requireNamed(t, "IDP_TOKEN", err)
+	require.ErrorContains(t, err, "needs TLS")
+	token["IDP_TLS"] = "true"
+	_, err = Load(token.lookup)
+	require.NoError(t, err)
+}
+
+func TestRates(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]rate.Limit{"": 0, "100/s": 100, "5000/m": rate.Limit(5000.0 / 60), "36/h": 0.01, "0.5/s": 0.5} {
+		got, err := Load(variables{"SMTP_RATE": text}.lookup)
+		require.NoError(t, err, text)
+		require.InDelta(t, float64(want), float64(got.SMTPRate), 1e-9, text)
+	}
+}
+
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"smtp": {"smtp"}, "sendgrid": {"sendgrid"}, "smtp,sendgrid": {"smtp", "sendgrid"}, " sendgrid , smtp ": {"sendgrid", "smtp"},
+	} {
+		got, err := Load(variables{"EMAIL_PROVIDER": text, "SENDGRID_API_KEY": "SG.x"}.lookup)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got.EmailProvider, text)
+	}
+}
+
+// A MongoDB with mongodb+srv is not asked for in the DNS.
+func TestSRVIsNotLookedUp(t *testing.T) {
+	t.Parallel()
+	uri := "mongodb+srv://u:p%40w@cluster.invalid/belfry?srvMaxHosts=2&retryWrites=true"
+	got, err := Load(variables{"MONGO_URI": uri}.lookup)
+	require.NoError(t, err)
+	require.Equal(t, uri, got.MongoURI)
+}
+
+func TestARoleReadsOnlyWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	others := variables{"SMTP_URL": "wrong", "MONGO_URI": "wrong", "IDP_ADDR": "wrong", "LOG_FORMAT": "json", "AMQP_URL": "amqp://rabbit"}
+	s, err := LoadStarter(others.lookup)
+	require.NoError(t, err)
+	require.Equal(t, Starter{Log: Log{Format: "json"}, AMQPURL: "amqp://rabbit"}, s)
+
+	others["AMQP_URL"] = "wrong"
+	log, err := LoadLog(others.lookup)
+	require.NoError(t, err)
+	require.Equal(t, Log{Format: "json"}, log)
+	_, err = LoadStarter(others.lookup)
+	requireNamed(t, "AMQP_URL", err)
+
+	_, err = LoadLog(variables{"LOG_LEVEL": "loud"}.lookup)
+	requireNamed(t, "LOG_LEVEL", err)
+}
+
+// requireNamed wants one line about the variable, without a secret.
+func requireNamed(t *testing.T, name string, err error) {
+	t.Helper()
+	wrong, ok := errors.AsType[*Error](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, Prefix+name, wrong.Variable, err)
+	require.True(t, strings.HasPrefix(err.Error(), Prefix+name+": "), err)
+	require.NotContains(t, err.Error(), "\n")
+	for _, secret := range []string{"hun", "ter2"} {
+		require.NotContains(t, err.Error(), secret)
+	}
+}
+
+func file(t *testing.T, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+	return name
+}
