@@ -1,0 +1,127 @@
+package channel
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// carrier is a provider that is up or down.
+type carrier struct {
+	mu   sync.Mutex
+	down bool
+	seen int
+	hold chan struct{} // closed to let messages through; nil: at once
+}
+
+func (c *carrier) Name() string { return "carrier" }
+func (c *carrier) Close() error { return nil }
+
+func (c *carrier) Send(context.Context, notify.Message) notify.Outcome {
+	if c.hold != nil {
+		<-c.hold
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen++
+	if c.down {
+		return notify.Outcome{Kind: notify.OutcomeTransient, Down: true, Detail: "connection refused"}
+	}
+	return notify.Outcome{Kind: notify.OutcomeSent}
+}
+
+func TestAGuardSparesAProviderThatIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &carrier{down: true}
+		var changes []string
+		g := NewGuard(c, GuardConfig{}, func(_, from, to string) { changes = append(changes, from+" to "+to) })
+		for range DefaultFailures {
+			ready, _ := g.Ready(t.Context(), false)
+			require.True(t, ready)
+			require.True(t, g.Send(t.Context(), notify.Message{}).Down)
+		}
+		ready, _ := g.Ready(t.Context(), true)
+		require.False(t, ready, "it is taken for down")
+		require.Equal(t, notify.OutcomeTransient, g.Send(t.Context(), notify.Message{}).Kind)
+		require.EqualValues(t, DefaultFailures, c.seen, "refused without a try")
+
+		<-time.After(DefaultPause) // of the bubble's own clock
+		ready, _ = g.Ready(t.Context(), false)
+		require.True(t, ready, "one may probe")
+		c.down, c.hold = false, make(chan struct{})
+		probe := make(chan notify.Outcome)
+		go func() { probe <- g.Send(t.Context(), notify.Message{}) }()
+		synctest.Wait()
+		require.Equal(t, notify.OutcomeTransient, g.Send(t.Context(), notify.Message{}).Kind, "and only one")
+		close(c.hold)
+		require.Equal(t, notify.OutcomeSent, (<-probe).Kind)
+		require.Equal(t, notify.OutcomeSent, g.Send(t.Context(), notify.Message{}).Kind)
+		require.Equal(t, []string{"closed to open", "open to half-open", "half-open to closed"}, changes)
+	})
+}
+
+func TestAGuardKeepsTheRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuard(&carrier{}, GuardConfig{Rate: 10}, nil)
+		began := time.Now()
+		for range 21 {
+			ready, _ := g.Ready(t.Context(), false)
+			require.True(t, ready)
+		}
+		require.Equal(t, 2*time.Second, time.Since(began), "the first at once, then one in 100 ms")
+	})
+}
+
+func TestHighPriorityGoesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuard(&carrier{}, GuardConfig{Rate: 1}, nil)
+		ready, _ := g.Ready(t.Context(), false)
+		require.True(t, ready)
+		type turn struct {
+			high bool
+			at   time.Duration
+		}
+		turns := make(chan turn, 10)
+		began := time.Now()
+		ask := func(high bool) {
+			if ready, _ := g.Ready(t.Context(), high); ready {
+				turns <- turn{high, time.Since(began)}
+			}
+		}
+		for range 2 {
+			go ask(false)
+		}
+		synctest.Wait() // one of them has the next token, the other one waits for its turn
+		go ask(true)
+		synctest.Wait()
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		close(turns)
+		var order []bool
+		for got := range turns {
+			order = append(order, got.high)
+		}
+		require.Equal(t, []bool{false, true, false}, order)
+	})
+}
+
+func TestWhoWouldWaitTooLongWaitsInTemporal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuard(&carrier{}, GuardConfig{Rate: 0.1}, nil)
+		ready, _ := g.Ready(t.Context(), true)
+		require.True(t, ready)
+		ready, after := g.Ready(t.Context(), true)
+		require.False(t, ready)
+		require.Equal(t, maxTokenWait, after)
+	})
+}
