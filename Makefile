@@ -4,7 +4,7 @@ SHELL := bash
 
 version := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 golist  := go.mod go.sum $(shell find . -name '*.go' -not -path './tools/*' -not -path './.tools/*' 2>/dev/null)
-modules := . dev
+modules := . dev bench
 
 .PHONY: help
 help: ## List the targets
@@ -45,10 +45,31 @@ test: bin/belfry bin/stack $(temporal) ## Run every test, against real servers
 	bin/stack exec -- go test -race -shuffle=on -timeout 10m ./...
 	cd dev && go test -race -shuffle=on -timeout 10m ./...
 
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Try each fuzz target for FUZZTIME (30s)
+	@for folder in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for target in $$(sed -nE 's/^func (Fuzz[[:alnum:]_]*)\(.*/\1/p' "$$folder"/*_test.go); do \
+			echo "$$folder $$target"; \
+			(cd "$$folder" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x .); \
+		done; \
+	done
+
+SCENARIO ?= single
+
+.PHONY: bench
+bench: bin/belfry bin/stack .tools/bench $(temporal) ## Measure Belfry: SCENARIO (single, latency), N, CONCURRENCY (single only)
+	bin/stack exec -- .tools/bench $(SCENARIO) $(if $(N),-n $(N)) $(if $(CONCURRENCY),-c $(CONCURRENCY))
+
+.tools/bench: $(wildcard bench/*.go) bench/go.mod bench/go.sum
+	@echo "building $@"
+	@cd bench && go build -o ../$@ .
+
 .PHONY: lint
-lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, vet, lint, workflow determinism, known vulnerabilities
+lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, tidy, vet, lint, workflow determinism, known vulnerabilities
 	@unformatted="$$(git ls-files '*.go' | xargs gofmt -l)"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
-	@for module in $(modules); do (cd $$module && echo "lint $$module" && go vet ./... && $(CURDIR)/.tools/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+	@for module in $(modules); do (cd $$module && echo "lint $$module" && go mod tidy -diff && go vet ./... && $(CURDIR)/.tools/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 	.tools/workflowcheck ./workflows
 	@if .tools/govulncheck -version >/dev/null 2>&1; then .tools/govulncheck ./...; else echo "govulncheck left out: its database cannot be reached from here"; fi
 

@@ -63,19 +63,26 @@ func newServer(t *testing.T) *server {
 	kept, err := store.Open(mongotest.NewURI(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(t.Context()))) })
-	s := &server{t: t, store: kept, starts: &starts{}}
-	served, err := api.NewServer(api.Config{
-		Version: "test", Store: kept, Templates: template.New(), Starter: s.starts, Providers: []string{"smtp"},
+	return (&server{t: t, store: kept, starts: &starts{}}).again(func(*api.Config) {})
+}
+
+// again is another process over the same store, configured in another way.
+func (s *server) again(configure func(*api.Config)) *server {
+	s.t.Helper()
+	cfg := api.Config{
+		Version: "test", Store: s.store, Templates: template.New(), Starter: s.starts, Providers: []string{"smtp"},
 		Checks: map[string]api.Check{
-			"mongo":    kept.Ping,
+			"mongo":    s.store.Ping,
 			"temporal": func(context.Context) error { return s.starts.err },
 		},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
-	})
-	require.NoError(t, err)
-	s.http = httptest.NewServer(served.Handler())
-	t.Cleanup(s.http.Close)
-	return s
+	}
+	configure(&cfg)
+	served, err := api.NewServer(cfg)
+	require.NoError(s.t, err)
+	other := &server{t: s.t, store: s.store, starts: s.starts, http: httptest.NewServer(served.Handler())}
+	s.t.Cleanup(other.http.Close)
+	return other
 }
 
 type problem struct {
@@ -190,6 +197,8 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		{"malformed template", object{"template": "Wel come", "to": ann}, 422, "body.template", "name"},
 		{"unknown field", object{"template": "welcome", "to": ann, "subject": "x"}, 422, "body.subject", "unexpected"},
 		{"a field of a later capability", object{"template": "welcome", "to": ann, "audience": object{"id": "x"}}, 422, "body.audience", "unexpected"},
+		{"a field in another case", object{"Template": "welcome", "to": ann}, 422, "body.Template", "unexpected"},
+		{"a required field in another case", object{"template": "welcome", "TO": ann}, 422, "body.TO", "unexpected"},
 		{"unknown field of a recipient", object{"template": "welcome", "to": []object{{"email": "a@b.c", "phone": "1"}}}, 422, "body.to[0].phone", "unexpected"},
 		{"repeated key", `{"template":"welcome","template":"welcome","to":[{"email":"a@b.c"}]}`, 422, "body", "repeated key"},
 		{"repeated key in data", `{"template":"welcome","to":[{"email":"a@b.c"}],"data":{"x":1,"x":2}}`, 422, "body", "repeated key"},
@@ -283,6 +292,24 @@ func TestAllThatIsWrongIsListedAtOnce(t *testing.T) {
 	})
 }
 
+func TestOfABodyThatIsNoObjectOnlyThatIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	for _, path := range []string{"/v1/notifications", "/v1/templates"} {
+		for _, body := range []string{`{"to":`, `{} {}`, `{"name":1,"name":2}`, `[]`, `null`, `17`} {
+			require.Equal(t, []string{"body"}, s.refused(http.MethodPost, path, 422, body).locations(), "%s %s", path, body)
+		}
+	}
+}
+
+func TestABodyMayBeOneMebibyteLong(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	body := func(length int) string { return `{"name":"` + strings.Repeat("x", length-len(`{"name":""}`)) + `"}` }
+	s.refused(http.MethodPost, "/v1/templates", 422, body(1<<20))
+	require.Equal(t, "the body is longer than 1,048,576 bytes", s.refused(http.MethodPost, "/v1/templates", 413, body(1<<20+1)).Detail)
+}
+
 func TestAnotherContentTypeIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -300,6 +327,11 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	s := newServer(t)
 	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v2", 404, nil).Code)
 	require.Equal(t, "method_not_allowed", s.refused(http.MethodPatch, "/v1/templates", 405, object{}).Code)
+	for path, allowed := range map[string]string{"/v1/templates": "GET, POST", "/v1/templates/x": "GET, PUT, DELETE", "/healthz": "GET"} {
+		response, _ := s.ask(http.MethodPatch, path, nil)
+		require.Equal(t, 405, response.StatusCode, path)
+		require.Equal(t, allowed, response.Header.Get("Allow"), path)
+	}
 	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v1/notifications/"+uuid.NewString(), 404, nil).Code)
 	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v1/notifications/"+uuid.NewString()+"/deliveries", 404, nil).Code)
 	require.Equal(t, "not_found", s.refused(http.MethodGet, "/v1/deliveries/"+uuid.NewString(), 404, nil).Code)
@@ -307,7 +339,7 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 		"/v1/notifications?limit=0": "query.limit", "/v1/notifications?limit=201": "query.limit", "/v1/notifications?limit=x": "query.limit",
 		"/v1/notifications?cursor=!!!": "query.cursor", "/v1/templates?cursor=bm9wZQ": "query.cursor", "/v1/notifications?status=lost": "query.status",
 		"/v1/notifications?from=yesterday": "query.from", "/v1/notifications?colour=red": "query.colour", "/v1/notifications/17": "path.id",
-		"/v1/templates/BAD%20NAME": "path.name", "/v1/templates/x?version=0": "query.version",
+		"/v1/deliveries?state=queued": "query.state", "/v1/templates/BAD%20NAME": "path.name", "/v1/templates/x?version=0": "query.version",
 	} {
 		require.Contains(t, s.refused(http.MethodGet, path, 422, nil).locations(), at, path)
 	}
@@ -336,6 +368,15 @@ func TestTemplatesOverHTTP(t *testing.T) {
 	require.Equal(t, preview{"email", notify.Email{Subject: "Hi <Solaris>", HTML: "<p>&lt;Solaris&gt;</p>", Text: "<Solaris>"}}, shown)
 	missing := s.refused(http.MethodPost, "/v1/templates/welcome/preview", 422, object{"version": 1})
 	require.Contains(t, missing.Errors[0].Message, "film")
+	require.Equal(t, []string{"channels.email.subject", "channels.email.html"}, missing.locations())
+	for at, data := range map[string]object{
+		"body.data.recipient": {"film": "x", "recipient": "y"}, "body.data": {"film": strings.Repeat("x", 65_536)},
+	} {
+		require.Equal(t, []string{at}, s.refused(http.MethodPost, "/v1/templates/welcome/preview", 422, object{"version": 1, "data": data}).locations())
+	}
+	get[any](s, http.MethodPost, "/v1/templates", 201, object{"name": "wordless", "channels": email("s", "<img>")})
+	require.JSONEq(t, `{"channel":"email","content":{"subject":"s","html":"<img>","text":""}}`,
+		string(second(s.ask(http.MethodPost, "/v1/templates/wordless/preview", object{}))))
 
 	get[any](s, http.MethodDelete, "/v1/templates/welcome", 204, nil)
 	s.refused(http.MethodGet, "/v1/templates/welcome", 404, nil)
@@ -405,6 +446,14 @@ func TestReadinessNamesWhoIsAway(t *testing.T) {
 	require.Equal(t, map[string]string{"mongo": "ok", "temporal": "ok"}, checks(200))
 	s.starts.err = errors.New("connection refused")
 	require.Equal(t, map[string]string{"mongo": "ok", "temporal": "unavailable"}, checks(503))
+	s.starts.err = nil
+	s = s.again(func(cfg *api.Config) {
+		cfg.Informs = map[string]api.Check{
+			"idp":  func(context.Context) error { return nil },
+			"smtp": func(context.Context) error { return errors.New("connection refused") },
+		}
+	})
+	require.Equal(t, map[string]string{"mongo": "ok", "temporal": "ok", "idp": "ok", "smtp": "unavailable"}, checks(200))
 	require.Equal(t, map[string]string{"status": "ok"}, get[map[string]string](s, http.MethodGet, "/healthz", 200, nil))
 }
 
@@ -428,6 +477,35 @@ func TestTheDescriptionCoversTheContractAndLoadsNothingFromElsewhere(t *testing.
 	response, page := s.ask(http.MethodGet, "/docs", nil)
 	require.Equal(t, 200, response.StatusCode)
 	require.NotRegexp(t, `(src|href)="(https?:)?//`, string(page))
+}
+
+func TestTheHistoryIsSearchedAndCounted(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	welcome(s)
+	ids := []string{}
+	for i := range 2 {
+		ids = append(ids, s.send("", 202, object{"template": "welcome", "to": to("ann@example.com", "bob@example.com")}).ID)
+		require.NoError(t, s.store.InsertDelivery(t.Context(), &notify.Delivery{
+			ID: uuid.NewString(), NotificationID: ids[i], Channel: notify.ChannelEmail, Address: "Ann@Example.com",
+			State: notify.StateSent, CreatedAt: time.Now(), Claim: 1,
+		}))
+	}
+	sent := get[struct{ Items []notify.Delivery }](s, http.MethodGet, "/v1/deliveries?address=aNN@example.com&state=sent", 200, nil).Items
+	require.Len(t, sent, 2)
+	require.Equal(t, "Ann@Example.com", sent[0].Address, "as it was written to")
+	require.NoError(t, s.store.InsertClaim(t.Context(), &notify.Claim{
+		ID: notify.ClaimID(sent[0].ID, 1), DeliveryID: sent[0].ID, Number: 1,
+		Content: &notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "<img>"}},
+	}))
+	require.Equal(t, map[string]any{"subject": "s", "html": "<img>", "text": ""},
+		get[object](s, http.MethodGet, "/v1/deliveries/"+sent[0].ID, 200, nil)["content"])
+	require.NoError(t, s.store.UpdateProgress(t.Context(), ids[0], notify.Progress{Status: notify.StatusDone, Counts: notify.Counts{Total: 2, Sent: 2}}))
+	listed := map[string]notify.Counts{}
+	for _, n := range get[struct{ Items []notify.Record }](s, http.MethodGet, "/v1/notifications", 200, nil).Items {
+		listed[n.ID] = n.Counts
+	}
+	require.Equal(t, map[string]notify.Counts{ids[0]: {Total: 2, Sent: 2}, ids[1]: {Total: 2, Sent: 1, Queued: 1}}, listed)
 }
 
 func TestWhileTemporalIsAwayNothingIsPromisedAndNothingLost(t *testing.T) {

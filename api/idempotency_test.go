@@ -6,9 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/api"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -19,7 +21,11 @@ type accepted struct {
 
 func (s *server) send(key string, status int, body any) accepted {
 	s.t.Helper()
-	response, text := s.ask(http.MethodPost, "/v1/notifications", body, "Idempotency-Key", key)
+	header := []string{"Idempotency-Key", key}
+	if key == "" {
+		header = nil
+	}
+	response, text := s.ask(http.MethodPost, "/v1/notifications", body, header...)
 	require.Equal(s.t, status, response.StatusCode, "%s", text)
 	var answer struct {
 		ID   string
@@ -93,6 +99,25 @@ func TestAKeyUnderWhichNothingBeganBeginsUnderTheSameID(t *testing.T) {
 	}
 }
 
+func TestAReplayIsNotRefusedForWhatHasChangedSince(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	welcome(s)
+	request := object{
+		"template": "welcome", "to": to("ann@example.com"), "data": object{"film": "Solaris"},
+		"provider": "smtp", "expires_at": time.Now().Add(time.Hour),
+	}
+	first := s.send("k", 202, request)
+	later := s.again(func(cfg *api.Config) {
+		cfg.Providers = []string{"sendgrid"}
+		cfg.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	})
+	require.Equal(t, accepted{first.ID, true}, later.send("k", 202, request))
+	require.Equal(t, []string{"body.provider", "body.expires_at"}, later.refused(http.MethodPost, "/v1/notifications", 422, request).locations())
+	later.send("another", 422, request)
+	s.send("another", 202, request) // what was refused has taken no key
+}
+
 func TestAnEndedNotificationIsNotBegunAgain(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -134,7 +159,7 @@ func TestAKeyThatCannotBeOneIsRefused(t *testing.T) {
 	s := newServer(t)
 	welcome(s)
 	request := object{"template": "welcome", "to": to("ann@example.com")}
-	for _, key := range []string{strings.Repeat("k", 256), "käse"} {
+	for _, key := range []string{strings.Repeat("k", 256), "käse", "", " "} {
 		response, text := s.ask(http.MethodPost, "/v1/notifications", request, "Idempotency-Key", key)
 		require.Equal(t, 422, response.StatusCode, "%s", text)
 		require.Contains(t, string(text), "header.Idempotency-Key")

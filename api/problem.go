@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -52,8 +53,8 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	if undecoded {
 		status = http.StatusUnprocessableEntity
 	}
-	if message == humaTooLarge {
-		message = "the body is longer than 1,048,576 bytes"
+	if status == http.StatusRequestEntityTooLarge {
+		message = tooLarge(message)
 	}
 	p := &problem{Title: http.StatusText(status), Status: status, Detail: message, Code: codeFor(status)}
 	for _, cause := range causes {
@@ -77,9 +78,19 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	return p
 }
 
-// humaTooLarge is what huma says of a body of over maxBody bytes: its limit is
-// the first length that is too much.
-var humaTooLarge = fmt.Sprintf("request body is too large limit=%d bytes", maxBody+1)
+// tooLarge words what huma says of a body: its limit is the first length that
+// is too much.
+func tooLarge(message string) string {
+	var limit int
+	if _, err := fmt.Sscanf(message, "request body is too large limit=%d bytes", &limit); err != nil {
+		return message
+	}
+	bytes := strconv.Itoa(limit - 1)
+	for i := len(bytes) - 3; i > 0; i -= 3 {
+		bytes = bytes[:i] + "," + bytes[i:]
+	}
+	return "the body is longer than " + bytes + " bytes"
+}
 
 // echo keeps a wrong value if it is short.
 func echo(value any) any {

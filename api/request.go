@@ -187,7 +187,7 @@ func hasControl(s string) bool {
 // from its JSON where a request does not have it.
 func (r *notificationRequest) normal() notificationRequest {
 	short := *r
-	if slices.Equal(r.Channels, defaultChannels) {
+	if slices.Equal(r.Channels, (&notificationRequest{}).channels()) {
 		short.Channels = nil
 	}
 	if r.Priority == notify.PriorityNormal {
@@ -203,12 +203,10 @@ func (r *notificationRequest) normal() notificationRequest {
 	return short
 }
 
-var defaultChannels = []notify.Channel{notify.ChannelEmail}
-
 // channels is the request's, or the default.
 func (r *notificationRequest) channels() []notify.Channel {
 	if len(r.Channels) == 0 {
-		return defaultChannels
+		return []notify.Channel{notify.ChannelEmail}
 	}
 	return r.Channels
 }

@@ -22,6 +22,7 @@ type mailServer struct {
 	mu    sync.Mutex
 	rule  func(to string) error // at the final dot; nil takes it
 	pause time.Duration         // before the answer to it
+	hang  string                // the address after whose next message the connection is cut
 	taken map[string][]takenMail
 }
 
@@ -73,13 +74,22 @@ func (m *mailServer) mails() map[string][]takenMail {
 	return all
 }
 
+// hangUpOnce takes the next message to an address, and cuts the connection
+// instead of an answer.
+func (m *mailServer) hangUpOnce(to string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hang = to
+}
+
 // NewSession begins one client's dialogue.
-func (m *mailServer) NewSession(*smtp.Conn) (smtp.Session, error) {
-	return &mailSession{server: m}, nil
+func (m *mailServer) NewSession(c *smtp.Conn) (smtp.Session, error) {
+	return &mailSession{server: m, conn: c}, nil
 }
 
 type mailSession struct {
 	server *mailServer
+	conn   *smtp.Conn
 	to     string
 }
 
@@ -117,5 +127,9 @@ func (s *mailSession) Data(r io.Reader) error {
 		return err
 	}
 	s.server.taken[s.to] = append(s.server.taken[s.to], takenMail{message.Header.Get("Message-Id"), string(body)})
+	if s.server.hang == s.to {
+		s.server.hang = ""
+		return s.conn.Conn().Close()
+	}
 	return nil
 }

@@ -2,39 +2,66 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/belfry-notify/belfry/internal/idp"
 )
 
 type healthCommand struct {
 	output
 	Addr string `default:"127.0.0.1:8080" env:"BELFRY_HTTP_ADDR" help:"Address that the API listens on, host:port; 0.0.0.0 means this machine."`
+	IDP  string `name:"idp" placeholder:"ADDR" help:"Ask the reference idp (belfry idp, without TLS) at this address instead."`
 }
 
-// healthTimeout bounds how long the API may take to answer.
+// healthTimeout bounds how long an answer may take.
 const healthTimeout = 5 * time.Second
 
-// Run asks the API whether it is alive.
+// Run asks the API, or the idp, whether it is alive.
 func (c *healthCommand) Run(ctx context.Context, env *environment) error {
-	address, err := reachable(c.Addr)
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	answer, err := c.ask(ctx, env)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
+	if c.asJSON() {
+		return env.printJSON(answer)
+	}
+	return env.print("ok\n")
+}
+
+func (c *healthCommand) ask(ctx context.Context, env *environment) (json.RawMessage, error) {
+	if c.IDP != "" {
+		return json.RawMessage(`{"status":"ok"}`), askIDP(ctx, c.IDP)
+	}
+	address, err := reachable(c.Addr)
+	if err != nil {
+		return nil, err
+	}
 	direct := &http.Client{Transport: &http.Transport{}} // a proxy is not for this machine
 	defer direct.CloseIdleConnections()
 	client := &apiClient{base: "http://" + address, http: direct, complain: env.complain}
 	got, err := client.ask(ctx, http.MethodGet, "/healthz", nil, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if c.asJSON() {
-		return env.printJSON(got.text)
+	return got.text, nil
+}
+
+// askIDP asks an idp's gRPC health service.
+func askIDP(ctx context.Context, addr string) (err error) {
+	client, err := idp.New(idp.Config{Addr: addr})
+	if err != nil {
+		return fmt.Errorf("set up the idp client: %w", err)
 	}
-	return env.print("ok\n")
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return client.Ping(ctx)
 }
 
 // reachable is where to reach somebody who listens on an address: all of a

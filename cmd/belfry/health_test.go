@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/internal/idp"
 )
 
 func TestHealth(t *testing.T) {
@@ -23,6 +27,30 @@ func TestHealth(t *testing.T) {
 		got := caller{}.run(t.Context(), "health", "--addr", server.Listener.Addr().String())
 		require.Equal(t, exitFailed, got.code)
 		require.NotEmpty(t, got.err)
+	}
+}
+
+func TestHealthOfTheIDP(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := listener.Addr().String()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		served <- idp.Serve(ctx, listener, idp.ServerConfig{UsersFile: "../../dev/users.yaml", Token: "token"})
+	}()
+
+	require.Equal(t, ran{out: "ok\n"}, caller{}.run(t.Context(), "health", "--idp", addr))
+	require.Equal(t, ran{out: "{\n  \"status\": \"ok\"\n}\n"}, caller{}.run(t.Context(), "health", "--idp", addr, "-o", "json"))
+	cancel()
+	require.NoError(t, <-served)
+	for _, gone := range []string{addr, "nowhere"} {
+		got := caller{}.run(t.Context(), "health", "--idp", gone)
+		require.Equal(t, exitFailed, got.code)
+		require.NotEmpty(t, got.err)
+		require.Empty(t, got.out)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -44,12 +46,19 @@ func (apiCommand) Run(ctx context.Context) error {
 
 // Run works.
 func (workerCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runWorker(ctx, run) })
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runWorker(ctx, run) }, (*belfry).openProviders)
 }
 
-// Run takes in events.
+// Run takes in events. It needs nobody but RabbitMQ.
 func (starterCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runStarter(ctx, run) })
+	cfg, err := config.LoadStarter(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log)
+	err = starter.Run(ctx, cfg.AMQPURL, log)
+	log.InfoContext(ctx, "stopped")
+	return err
 }
 
 // Run does all of the above.
@@ -57,9 +66,11 @@ func (allCommand) Run(ctx context.Context) error {
 	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) {
 		b.runAPI(ctx, run, true)
 		b.runWorker(ctx, run)
-		b.runStarter(ctx, run)
-	})
+		run.Go(func() error { return starter.Run(ctx, b.cfg.AMQPURL, b.log) })
+	}, (*belfry).openProviders)
 }
+
+func newLogger(c config.Log) *slog.Logger { return telemetry.NewLogger(os.Stderr, c.Level, c.Format) }
 
 // belfry is what the roles share: the configuration and the connections.
 type belfry struct {
@@ -70,17 +81,22 @@ type belfry struct {
 	store     *store.Store
 	idp       *idp.Client
 	templates *template.Engine
-	providers []*channel.Guard // in the order in which they are tried
+	providers []*channel.Guard // in the order in which they are tried; only where mail is sent
 }
 
 // serve runs roles until ctx ends or one of them fails; either way all end
-// cleanly.
-func serve(ctx context.Context, roles func(context.Context, *belfry, *errgroup.Group)) (err error) {
+// cleanly. First it opens what not all roles need.
+func serve(ctx context.Context, roles func(context.Context, *belfry, *errgroup.Group), more ...func(*belfry) error) (err error) {
 	b, err := open()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
+	for _, open := range more {
+		if err := open(b); err != nil {
+			return err
+		}
+	}
 	run, ctx := errgroup.WithContext(ctx)
 	roles(ctx, b, run)
 	err = run.Wait()
@@ -95,7 +111,7 @@ func open() (*belfry, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &belfry{cfg: cfg, log: telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.LogFormat)}
+	b := &belfry{cfg: cfg, log: newLogger(cfg.Log)}
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return nil, fmt.Errorf("read TEMPORAL_ variables: %w", err)
@@ -111,18 +127,23 @@ func open() (*belfry, error) {
 	if b.store, err = store.Open(cfg.MongoURI); err != nil {
 		return nil, fmt.Errorf("BELFRY_MONGO_URI: %w", err)
 	}
-	if b.idp, err = idp.New(idp.Config{Addr: cfg.IDPAddr, TLS: cfg.IDPTLS, CAFile: cfg.IDPCAFile, Token: cfg.IDPToken}); err != nil {
+	if b.idp, err = idp.New(cfg.IDP); err != nil {
 		return nil, fmt.Errorf("set up the idp client: %w", err)
-	}
-	for _, name := range cfg.EmailProvider {
-		provider, err := b.provider(name)
-		if err != nil {
-			return nil, fmt.Errorf("set up %s: %w", name, err)
-		}
-		b.providers = append(b.providers, provider)
 	}
 	b.templates = template.New()
 	return b, nil
+}
+
+// openProviders prepares what sends mail.
+func (b *belfry) openProviders() error {
+	for _, name := range b.cfg.EmailProvider {
+		provider, err := b.provider(name)
+		if err != nil {
+			return fmt.Errorf("set up %s: %w", name, err)
+		}
+		b.providers = append(b.providers, provider)
+	}
+	return nil
 }
 
 // closeTimeout bounds how long connections may take to close.
@@ -172,6 +193,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Providers: b.cfg.EmailProvider,
 			Starter:   workflows.NewStarter(b.temporal, b.namespace, eager),
 			Checks:    b.checks(),
+			Informs:   b.informs(),
 			UILink:    b.uiLink(),
 			Log:       b.log,
 			Now:       time.Now,
@@ -209,10 +231,6 @@ func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
 	run.Go(func() error { return sweep.Run(ctx) })
 }
 
-func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group) {
-	run.Go(func() error { return starter.Run(ctx, b.cfg.AMQPURL, b.log) })
-}
-
 // ensureIndexes tries until MongoDB is there.
 func (b *belfry) ensureIndexes(ctx context.Context) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, b.store.EnsureIndexes(ctx, b.log) },
@@ -226,8 +244,7 @@ func (b *belfry) ensureIndexes(ctx context.Context) error {
 	return err
 }
 
-// checks ask the neighbours that the API needs to accept a notification, and
-// those that a worker needs to send it.
+// checks ask the neighbours that the API needs to accept a notification.
 func (b *belfry) checks() map[string]api.Check {
 	return map[string]api.Check{
 		"temporal": func(ctx context.Context) error {
@@ -235,8 +252,23 @@ func (b *belfry) checks() map[string]api.Check {
 			return err
 		},
 		"mongo": b.store.Ping,
-		"idp":   b.idp.Ping,
 	}
+}
+
+// informs ask those that workers need to send it.
+func (b *belfry) informs() map[string]api.Check {
+	informs := map[string]api.Check{"idp": b.idp.Ping}
+	if slices.Contains(b.cfg.EmailProvider, "smtp") {
+		addr := net.JoinHostPort(b.cfg.SMTP.Host, strconv.Itoa(b.cfg.SMTP.Port))
+		informs["smtp"] = func(ctx context.Context) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		}
+	}
+	return informs
 }
 
 // uiLink makes the address of a notification's workflow in the Temporal UI;
@@ -259,7 +291,7 @@ type idpCommand struct {
 
 // Run serves the users.
 func (c idpCommand) Run(ctx context.Context) error {
-	cfg, err := config.Load(os.LookupEnv)
+	logging, err := config.LoadLog(os.LookupEnv)
 	if err != nil {
 		return err
 	}
@@ -269,6 +301,6 @@ func (c idpCommand) Run(ctx context.Context) error {
 	}
 	return idp.Serve(ctx, listener, idp.ServerConfig{
 		UsersFile: c.Users, CertFile: c.Cert, KeyFile: c.Key, Token: c.Token,
-		Logger: telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.LogFormat),
+		Logger: newLogger(logging),
 	})
 }

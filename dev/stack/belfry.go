@@ -60,21 +60,24 @@ func (s *Stack) startBelfry(ctx context.Context) (err error) {
 	if s.belfry, err = s.startChild("belfry", cmd, ""); err != nil {
 		return err
 	}
-	return s.untilReady(ctx, s.belfry, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.api()+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		answer, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("/readyz answers %s", answer.Status)
-		}
-		return nil
-	})
+	return s.untilReady(ctx, s.belfry, s.ready)
+}
+
+// ready succeeds once Belfry's API says that it is ready.
+func (s *Stack) ready(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.api()+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("/readyz answers %s", answer.Status)
+	}
+	return nil
 }
 
 // api is where Belfry answers HTTP, seen from this machine.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // errEnded is returned when a part of the stack ended by itself.
@@ -26,14 +27,20 @@ func Dev(ctx context.Context, config Config, watch []string) error {
 	})
 }
 
-// Engines runs everything but Belfry until ctx ends.
+// Engines runs everything but Belfry until ctx ends. Once a Belfry is started
+// beside it, it gets the welcome template.
 func Engines(ctx context.Context, config Config, watch []string) error {
+	seeding, stopSeeding := context.WithCancel(ctx)
+	var seeder sync.WaitGroup
+	defer seeder.Wait()
+	defer stopSeeding()
 	return run(ctx, config, watch, func(s *Stack) error {
 		s.printf("\nThe engines run; bin/belfry api, worker, ... can be started beside them.")
 		if lines := s.notDefault(); len(lines) > 0 {
 			s.printf("Give it these, since they differ from its defaults:\n  export %s", strings.Join(lines, "\n  export "))
 		}
 		s.printf("Ctrl-C stops them.")
+		seeder.Go(func() { s.seedOnceReady(seeding) })
 		return nil
 	})
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +104,58 @@ func TestDev(t *testing.T) {
 	require.NoError(t, <-ended)
 	for _, pid := range running {
 		require.False(t, alive(pid), "process %d outlived the stack", pid)
+	}
+}
+
+func TestEnginesSeedABelfryThatIsStartedLater(t *testing.T) {
+	t.Parallel()
+	for name, answers := range map[string][]int{ // to /readyz and to the template, in turns
+		"at once":          {200, 201},
+		"there already":    {200, 409},
+		"not ready yet":    {503, 503, 200, 201},
+		"fails, then does": {200, 500, 200, 201},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t)
+			out := &buffer{}
+			config.Out = out
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error)
+			go func() { ended <- Engines(ctx, config, watchTest) }()
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "Ctrl-C stops them.") }, 30*time.Second, 10*time.Millisecond)
+
+			asked := make(chan string, 2*len(answers))
+			left := slices.Clone(answers)
+			api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked <- r.Method + " " + r.URL.Path
+				if len(left) == 0 {
+					w.WriteHeader(http.StatusTeapot)
+					return
+				}
+				w.WriteHeader(left[0]) // one request at a time
+				left = left[1:]
+			}))
+			require.NoError(t, api.Listener.Close())
+			var err error
+			api.Listener, err = net.Listen("tcp", address(config.Ports.HTTP))
+			require.NoError(t, err)
+			api.Start()
+			defer api.Close()
+
+			for i := range answers {
+				want := "GET /readyz"
+				if i > 0 && answers[i-1] == http.StatusOK {
+					want = "POST /v1/templates"
+				}
+				require.Equal(t, want, <-asked)
+			}
+			require.Never(t, func() bool { return len(asked) > 0 }, 2*seedEvery, seedEvery, "it goes on after it has worked")
+			cancel()
+			require.NoError(t, <-ended)
+			require.NotContains(t, out.String(), "template")
+		})
 	}
 }
 

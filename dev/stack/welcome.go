@@ -37,6 +37,30 @@ func (s *Stack) seed(ctx context.Context) error {
 	return fmt.Errorf("%s: %s", answer.Status, body)
 }
 
+// seedEvery is how often seedOnceReady looks for an API.
+const seedEvery = 500 * time.Millisecond
+
+// seedOnceReady waits for an API that somebody else starts, and makes the
+// welcome template there. It says nothing: whether there will ever be an API is
+// not the stack's business.
+func (s *Stack) seedOnceReady(ctx context.Context) {
+	tick := time.NewTicker(seedEvery)
+	defer tick.Stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := s.ready(attempt)
+		cancel()
+		if err == nil && s.seed(ctx) == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // welcome says where to look and what to try first.
 func (s *Stack) welcome() {
 	s.printf("\nBelfry is up. Ctrl-C stops it; what it knows is kept in %s.", s.config.Data)

@@ -52,7 +52,7 @@ func TestAGuardSparesAProviderThatIsDown(t *testing.T) {
 		require.Equal(t, notify.OutcomeTransient, g.Send(t.Context(), notify.Message{}).Kind)
 		require.EqualValues(t, DefaultFailures, c.seen, "refused without a try")
 
-		<-time.After(DefaultPause) // of the bubble's own clock
+		<-time.After(DefaultPause + time.Millisecond) // of the bubble's own clock
 		ready, _ = g.Ready(t.Context(), false)
 		require.True(t, ready, "one may probe")
 		c.down, c.hold = false, make(chan struct{})

@@ -171,7 +171,10 @@ func TestRates(t *testing.T) {
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][]string{
-		"smtp": {"smtp"}, "sendgrid": {"sendgrid"}, "smtp,sendgrid": {"smtp", "sendgrid"}, " sendgrid , smtp ": {"sendgrid", "smtp"},
+		"smtp":            {"smtp"},
+		"sendgrid":        {"sendgrid"},
+		"smtp,sendgrid":   {"smtp", "sendgrid"},
+		"sendgrid , smtp": {"sendgrid", "smtp"},
 	} {
 		got, err := Load(variables{"EMAIL_PROVIDER": text, "SENDGRID_API_KEY": "SG.x"}.lookup)
 		require.NoError(t, err, text)

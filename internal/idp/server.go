@@ -72,7 +72,10 @@ func Serve(ctx context.Context, listener net.Listener, config ServerConfig) erro
 	deadline := time.AfterFunc(config.StopTimeout, server.Stop)
 	defer deadline.Stop()
 	server.GracefulStop()
-	return <-failed
+	if err := <-failed; !errors.Is(err, grpc.ErrServerStopped) { // told to stop before it began
+		return err
+	}
+	return nil
 }
 
 func serverOptions(config ServerConfig) ([]grpc.ServerOption, error) {

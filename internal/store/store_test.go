@@ -282,6 +282,17 @@ func TestDeliveriesAreFoundByWhomTheyWent(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, failed, 1)
 
+	anyCase, err := s.Deliveries(t.Context(), store.DeliveryQuery{Address: "U1@Example.COM", Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, anyCase, 2)
+
+	other := &notify.Delivery{ID: uuid.NewString(), NotificationID: uuid.NewString(), State: notify.StateSkipped}
+	require.NoError(t, s.InsertDelivery(t.Context(), other))
+	each, err := s.CountEndedOf(t.Context(), []string{notification, other.NotificationID, uuid.NewString()})
+	require.NoError(t, err)
+	require.Equal(t, map[string]notify.Counts{
+		notification: {Total: 4, Sent: 3, Failed: 1}, other.NotificationID: {Total: 1, Skipped: 1},
+	}, each)
 	counts, err := s.CountEnded(t.Context(), notification)
 	require.NoError(t, err)
 	require.Equal(t, notify.Counts{Total: 4, Sent: 3, Failed: 1}, counts)
@@ -292,6 +303,9 @@ func TestDeliveriesAreFoundByWhomTheyWent(t *testing.T) {
 	got, err = s.Delivery(t.Context(), changed.ID)
 	require.NoError(t, err)
 	require.Equal(t, changed, got)
+	anyCase, err = s.Deliveries(t.Context(), store.DeliveryQuery{Address: "U1@example.com", State: notify.StateUnknown, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, anyCase, 1, "found after it was replaced, too")
 }
 
 func TestAnAbsentServerIsUnavailableWithinSeconds(t *testing.T) {
