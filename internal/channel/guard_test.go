@@ -50,7 +50,7 @@ func TestAGuardSparesAProviderThatIsDown(t *testing.T) {
 		ready, _ := g.Ready(t.Context(), true)
 		require.False(t, ready, "it is taken for down")
 		require.Equal(t, notify.OutcomeTransient, g.Send(t.Context(), notify.Message{}).Kind)
-		require.EqualValues(t, DefaultFailures, c.seen, "refused without a try")
+		require.Equal(t, DefaultFailures, c.seen, "refused without a try")
 
 		<-time.After(DefaultPause + time.Millisecond) // of the bubble's own clock
 		ready, _ = g.Ready(t.Context(), false)
