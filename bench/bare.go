@@ -100,3 +100,9 @@ func (b *bare) wait(ids []string) (time.Time, error) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// historyEvents is how many events a workflow's history has.
+func (b *bare) historyEvents(ctx context.Context, id string) (float64, error) {
+	description, err := b.client.DescribeWorkflowExecution(ctx, id, "")
+	return float64(description.GetWorkflowExecutionInfo().GetHistoryLength()), err
+}

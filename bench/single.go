@@ -18,6 +18,8 @@ type singleCmd struct {
 	N           int    `default:"2000" short:"n" help:"Notifications a run."`
 	Concurrency int    `default:"50" short:"c" help:"Requests at a time."`
 	Env         string `help:"Variables for belfry, NAME=value, separated by commas."`
+
+	last string // the id of the last notification
 }
 
 // Run measures.
@@ -57,11 +59,16 @@ func (s *singleCmd) Run(ctx context.Context, c *cli) (err error) {
 		if err != nil {
 			return Result{}, err
 		}
+		events, err := bare.historyEvents(ctx, "notification/"+s.last)
+		if err != nil {
+			return Result{}, err
+		}
 		return Result{
 			Scenario: "single", Value: value, Unit: "notifications/s", Limit: limit, Ratio: value / limit,
 			More: map[string]float64{
 				"cpu_ms_per_notification": (b.cpuSeconds() - before) * 1000 / float64(s.N),
 				"peak_memory_mib":         b.peakMemory(),
+				"history_events":          events,
 			},
 		}, nil
 	})
@@ -79,6 +86,7 @@ func (s *singleCmd) belfry(b *belfry, sink *sink, n int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	s.last = ids[n-1]
 	sink.wait(n) // looking at the records before would disturb those who write them
 	last, err := b.finished(ids)
 	return float64(n) / last.Sub(began).Seconds(), err

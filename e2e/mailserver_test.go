@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"io"
+	"math/rand/v2"
 	"net"
 	netmail "net/mail"
 	"strings"
@@ -23,6 +24,7 @@ type mailServer struct {
 	rule  func(to string) error // at the final dot; nil takes it
 	pause time.Duration         // before the answer to it
 	hang  string                // the address after whose next message the connection is cut
+	oneIn int                   // of that many messages one is cut after; 0: none
 	taken map[string][]takenMail
 }
 
@@ -82,6 +84,13 @@ func (m *mailServer) hangUpOnce(to string) {
 	m.hang = to
 }
 
+// hangUpOneIn does so at random, for ever.
+func (m *mailServer) hangUpOneIn(messages int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.oneIn = messages
+}
+
 // NewSession begins one client's dialogue.
 func (m *mailServer) NewSession(c *smtp.Conn) (smtp.Session, error) {
 	return &mailSession{server: m, conn: c}, nil
@@ -127,7 +136,7 @@ func (s *mailSession) Data(r io.Reader) error {
 		return err
 	}
 	s.server.taken[s.to] = append(s.server.taken[s.to], takenMail{message.Header.Get("Message-Id"), string(body)})
-	if s.server.hang == s.to {
+	if s.server.hang == s.to || s.server.oneIn > 0 && rand.IntN(s.server.oneIn) == 0 {
 		s.server.hang = ""
 		return s.conn.Conn().Close()
 	}

@@ -29,9 +29,9 @@ var (
 // NotificationID is the workflow id of a notification.
 func NotificationID(id string) string { return "notification/" + id }
 
-// DirectLimit is how many deliveries at most go the direct way: their first
-// attempt is made by the worker that got the workflow, before anything else is
-// written down about it.
+// DirectLimit is how many deliveries at most go the direct way by default:
+// their first attempt is made by the worker that got the workflow, before
+// anything else is written down about it.
 const DirectLimit = 10
 
 // PageSize is how many recipients are delivered by one activity.
@@ -48,12 +48,13 @@ func pages(in Input) []pageRange {
 
 type pageRange struct{ from, to int }
 
-// NewInput is the input of a notification's workflow.
-func NewInput(n *notify.Notification) Input {
+// NewInput is the input of a notification's workflow. Up to directLimit
+// deliveries go the direct way.
+func NewInput(n *notify.Notification, directLimit int) Input {
 	return Input{
 		ID:         n.ID,
 		Recipients: len(n.To),
-		Direct:     n.Deliveries() <= DirectLimit && n.Priority != notify.PriorityLow,
+		Direct:     n.Deliveries() <= directLimit && n.Priority != notify.PriorityLow,
 		Priority:   n.Priority,
 	}
 }

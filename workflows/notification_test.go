@@ -27,7 +27,7 @@ func input(recipients int) workflows.Input {
 	for i := range recipients {
 		n.To = append(n.To, notify.Recipient{Email: fmt.Sprintf("u%d@example.com", i)})
 	}
-	return workflows.NewInput(n)
+	return workflows.NewInput(n, workflows.DirectLimit)
 }
 
 func result(counts notify.Counts) activities.PageResult { return activities.PageResult{Counts: counts} }
@@ -149,7 +149,7 @@ func TestPriorityChoosesTheWay(t *testing.T) {
 			}).Once()
 			env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(notify.StatusDone, nil).Once()
 
-			env.ExecuteWorkflow(workflows.Notification, workflows.NewInput(n))
+			env.ExecuteWorkflow(workflows.Notification, workflows.NewInput(n, workflows.DirectLimit))
 
 			require.Equal(t, notify.StatusDone, statusOf(t, env))
 		})

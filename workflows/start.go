@@ -24,14 +24,17 @@ type Starter struct {
 	namespace string
 	eager     bool
 
+	directLimit int
+
 	known  atomic.Pointer[attributes]
 	asking sync.Mutex
 }
 
 // NewStarter makes a Starter. Eager asks the server to hand a workflow's first
 // task back at once; it helps where a worker polls through the same client.
-func NewStarter(c client.Client, namespace string, eager bool) *Starter {
-	return &Starter{client: c, namespace: namespace, eager: eager}
+// DirectLimit is how many deliveries of a notification go the direct way.
+func NewStarter(c client.Client, namespace string, eager bool, directLimit int) *Starter {
+	return &Starter{client: c, namespace: namespace, eager: eager, directLimit: directLimit}
 }
 
 // Start starts the workflow of a notification that is stored. If there is a
@@ -41,7 +44,7 @@ func (s *Starter) Start(ctx context.Context, n *notify.Notification) error {
 	options.EnableEagerStart = s.eager
 	options.StaticSummary = summary(n)
 	options.TypedSearchAttributes = s.searchAttributes(ctx, n)
-	return s.start(ctx, options, Notification, NewInput(n))
+	return s.start(ctx, options, Notification, NewInput(n, s.directLimit))
 }
 
 // Redeliver starts the workflow that has a delivery tried again. There is one

@@ -191,7 +191,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Store:     b.store,
 			Templates: b.templates,
 			Providers: b.cfg.EmailProvider,
-			Starter:   workflows.NewStarter(b.temporal, b.namespace, eager),
+			Starter:   workflows.NewStarter(b.temporal, b.namespace, eager, b.cfg.DirectLimit),
 			Checks:    b.checks(),
 			Informs:   b.informs(),
 			UILink:    b.uiLink(),
@@ -222,7 +222,7 @@ func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
 	sweep := &worker.Sweep{
 		Temporal: b.temporal,
 		Store:    b.store,
-		Start:    workflows.NewStarter(b.temporal, b.namespace, false).Start,
+		Start:    workflows.NewStarter(b.temporal, b.namespace, false, b.cfg.DirectLimit).Start,
 		Settle:   a.Settle,
 		Log:      b.log,
 		Every:    b.cfg.SweepInterval,

@@ -32,6 +32,7 @@ type Config struct {
 	SendGridWebhookKey *ecdsa.PublicKey       // SENDGRID_WEBHOOK_KEY, nil: no webhook
 	EmailProvider      []string               // EMAIL_PROVIDER, an order
 	TemporalUIURL      string                 // TEMPORAL_UI_URL, empty: no links to it
+	DirectLimit        int                    // DIRECT_LIMIT
 	SweepInterval      time.Duration          // SWEEP_INTERVAL
 }
 
@@ -70,6 +71,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		SMTPRate:      l.rate("SMTP_RATE"),
 		SendGridRate:  l.rate("SENDGRID_RATE"),
 		TemporalUIURL: strings.TrimSuffix(l.web("TEMPORAL_UI_URL", ""), "/"),
+		DirectLimit:   l.number("DIRECT_LIMIT", 10, 0, 100),
 		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
 	}
 	c.SendGrid = l.sendGrid(c.SMTP)

@@ -56,6 +56,7 @@ func TestDefaults(t *testing.T) {
 			BaseURL: "https://api.sendgrid.com", From: "Belfry <belfry@localhost>", MaxConnections: channel.DefaultMaxConnections,
 		},
 		EmailProvider: []string{"smtp"},
+		DirectLimit:   10,
 		SweepInterval: time.Minute,
 	}
 	got, err := Load(variables{}.lookup)
@@ -78,7 +79,7 @@ func TestEveryVariable(t *testing.T) {
 		"SMTP_HELLO_NAME": "me.example", "SMTP_ENVELOPE_SENDER": "bounces@example.com", "SMTP_MESSAGE_ID_DOMAIN": "example.com",
 		"SENDGRID_API_KEY": "SG.x", "SENDGRID_URL": "http://127.0.0.1:1", "SENDGRID_CONNECTIONS": "4", "SENDGRID_RATE": "6000/m",
 		"SENDGRID_WEBHOOK_KEY": webhookKey, "EMAIL_FROM": "Ann <ann@bücher.example>", "EMAIL_PROVIDER": "sendgrid, smtp",
-		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 	}.lookup)
 	require.NoError(t, err)
 	require.NotNil(t, got.SendGridWebhookKey)
@@ -101,6 +102,7 @@ func TestEveryVariable(t *testing.T) {
 		SendGridRate:  100,
 		EmailProvider: []string{"sendgrid", "smtp"},
 		TemporalUIURL: "https://ui.example",
+		DirectLimit:   5,
 		SweepInterval: 90 * time.Second,
 	}, got)
 }
@@ -131,6 +133,7 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 		"SENDGRID_RATE":          {"100"},
 		"SENDGRID_WEBHOOK_KEY":   {"hunter2", "aHVudGVyMg=="},
 		"TEMPORAL_UI_URL":        {"ui.example", "ftp://ui.example", "https:///hunter2", "https://u:hunter2@x:port"},
+		"DIRECT_LIMIT":           {"-1", "101", "few"},
 		"SWEEP_INTERVAL":         {"60", "1ms", "-1m", "soon"},
 		"LOG_LEVEL":              {"loud", "a\nb"},
 		"LOG_FORMAT":             {"xml", "a\nb"},
