@@ -47,7 +47,7 @@ func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, bef
 		}
 		after = max(after, wait)
 	}
-	return &laterError{after: after, cause: "no provider can take a message now"}
+	return &laterError{after: after, soon: true, cause: "no provider can take a message now"}
 }
 
 // provider is the one with the name, which choose has found.

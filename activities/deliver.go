@@ -21,6 +21,10 @@ const (
 	MaxBackoff     = 10 * time.Minute
 )
 
+// soonBackoff is the longest wait of a delivery that no provider could take, so
+// that an outage is over soon after its end.
+const soonBackoff = 30 * time.Second
+
 // HeartbeatInterval is how often Deliver tells the server that it lives.
 const HeartbeatInterval = 5 * time.Second
 
@@ -216,20 +220,22 @@ func (a *Activities) job(ctx context.Context, n *notify.Notification, again bool
 type wait struct {
 	cause     error
 	after     time.Duration // as asked for by whoever refused; 0: by the policy
+	soon      bool          // within soonBackoff
 	tillDeath time.Duration // until the notification expires; not positive when it has
 }
 
 // with adds one more delivery that has to wait: the shortest wait counts.
 func (w *wait) with(j job, now time.Time, err error) *wait {
 	var after time.Duration
+	var soon bool
 	var later *laterError
 	if errors.As(err, &later) {
-		after = later.after
+		after, soon = later.after, later.soon
 	}
 	if w == nil {
-		return &wait{cause: err, after: after, tillDeath: j.notification.ExpiresAt.Sub(now)}
+		return &wait{cause: err, after: after, soon: soon, tillDeath: j.notification.ExpiresAt.Sub(now)}
 	}
-	w.after = min(w.after, after)
+	w.after, w.soon = min(w.after, after), w.soon || soon
 	return w
 }
 
@@ -241,6 +247,9 @@ func (w *wait) delay(attempt int32) time.Duration {
 		policy = InitialBackoff << (attempt - 1)
 	}
 	delay := max(w.after, policy)
+	if w.soon && w.after == 0 && policy > soonBackoff {
+		return min(soonBackoff, max(w.tillDeath, time.Millisecond))
+	}
 	if w.tillDeath > 0 && w.tillDeath < delay {
 		return w.tillDeath + time.Millisecond
 	}
@@ -250,6 +259,7 @@ func (w *wait) delay(attempt int32) time.Duration {
 // A laterError is a delivery that cannot go on now, and when it can.
 type laterError struct {
 	after time.Duration // 0: by the retry policy
+	soon  bool          // nothing was tried: to ask again costs little, and is not put off for long
 	cause string
 }
 

@@ -95,7 +95,7 @@ func TestANeighbourAwayWhileRunning(t *testing.T) {
 			}
 			away := 5 * time.Second
 			if neighbour == "idp" || neighbour == "smtp" {
-				away = 65 * time.Second // past every time-out, and into the long back-offs
+				away = time.Duration(chaos(t, "CHAOS_AWAY", 12)) * time.Second // `make chaos`: past every time-out
 			}
 			<-time.After(away)
 			proxy.restore()

@@ -103,10 +103,10 @@ func (g *Guard) Ready(ctx context.Context, high bool) (ready bool, after time.Du
 	return true, 0
 }
 
-// Send sends through the breaker: while it is open, and there is a probe
-// already, it refuses without a try.
+// Send sends through the breaker: while it is open it refuses without a try,
+// and while there is a probe it waits a little for what becomes of that.
 func (g *Guard) Send(ctx context.Context, m notify.Message) notify.Outcome {
-	done, err := g.breaker.Allow()
+	done, err := g.allow(ctx)
 	if err != nil {
 		return notify.Outcome{Kind: notify.OutcomeTransient, Detail: g.Name() + " is down: waiting for a probe of it"}
 	}
@@ -117,4 +117,24 @@ func (g *Guard) Send(ctx context.Context, m notify.Message) notify.Outcome {
 		done(nil)
 	}
 	return outcome
+}
+
+// probePoll is how often those who wait for a probe look what became of it.
+const probePoll = 20 * time.Millisecond
+
+// allow asks the breaker, and asks again while a probe is under way.
+func (g *Guard) allow(ctx context.Context) (done func(error), err error) {
+	ctx, cancel := context.WithTimeout(ctx, maxTokenWait)
+	defer cancel()
+	for {
+		done, err = g.breaker.Allow()
+		if !errors.Is(err, gobreaker.ErrTooManyRequests) {
+			return done, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(probePoll):
+		}
+	}
 }

@@ -2,4 +2,4 @@
 
 package template
 
-const raceFactor = 5
+const raceFactor = 30
