@@ -11,7 +11,7 @@ import (
 
 // What rendering one mail may take, all its parts together.
 const (
-	maxRenderTime = 250 * time.Millisecond
+	maxRenderTime = 250 * time.Millisecond * slack
 	maxTurns      = 100_000 // of all loops
 	maxHeldBytes  = 8 << 20 // of all variables alive at once
 	maxValueBytes = 1 << 20 // of any one value built on the way
@@ -32,7 +32,7 @@ const (
 const maxAddressBytes = 998
 
 var (
-	errTime  = fmt.Errorf("rendering took longer than %v", maxRenderTime)
+	errTime  = fmt.Errorf("rendering took longer than %v", maxRenderTime/slack)
 	errTurns = errors.New("more than 100,000 loop turns")
 	errValue = errors.New("a value of more than 1 MiB was built")
 	errHeld  = errors.New("variables hold more than 8 MiB")
