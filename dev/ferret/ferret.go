@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
 )
@@ -34,6 +35,10 @@ type Server struct {
 	stopped chan struct{}
 }
 
+// making lets one server be made at a time: ferretdb.New writes to a global of
+// its version package.
+var making sync.Mutex
+
 // Start opens the data and listens. Clients can connect once it returns.
 func Start(config Config) (*Server, error) {
 	dir, err := filepath.Abs(config.Dir)
@@ -46,12 +51,14 @@ func Start(config Config) (*Server, error) {
 	if err := repair(dir); err != nil {
 		return nil, err
 	}
+	making.Lock()
 	engine, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{TCP: config.Addr},
 		Logger:    config.Logger,
 		Handler:   "sqlite",
 		SQLiteURL: sqliteURL(dir),
 	})
+	making.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("start FerretDB: %w", err)
 	}
