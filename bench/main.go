@@ -30,7 +30,6 @@ type Result struct {
 type cli struct {
 	Belfry  string     `default:"bin/belfry" help:"The belfry binary." env:"BELFRY_BENCH_BINARY"`
 	Runs    int        `default:"3" help:"Runs; the one with the median ratio is reported."`
-	Profile string     `help:"Write a CPU profile of the belfry process (BELFRY_PPROF_ADDR) to this file." type:"path"`
 	Single  singleCmd  `cmd:"" help:"Notifications/s to one recipient, against bare workflows/s."`
 	Latency latencyCmd `cmd:"" help:"From POST to mail accepted, against a bare workflow's start to end."`
 }

@@ -61,6 +61,13 @@ func (s *Stack) startTemporal(ctx context.Context) error {
 		"--namespace", namespace,
 		"--log-level", "warn", "--color", "never",
 		"--disable-config-file", "--disable-config-env",
+		// Visibility records are written one at a time, as SQLite would have it
+		// anyway. Under load those of short workflows are then written once,
+		// when they have ended, and no longer twice.
+		"--dynamic-config-value", "history.visibilityProcessorSchedulerWorkerCount=1",
+		// The kinds of search attributes, which are fixed here, are read once
+		// and not three times a workflow.
+		"--dynamic-config-value", "system.forceSearchAttributesCacheRefreshOnRead=false",
 	}
 	if s.config.UI {
 		args = append(args, "--ui-port", strconv.Itoa(s.config.Ports.TemporalUI))

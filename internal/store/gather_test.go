@@ -3,7 +3,11 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,4 +80,36 @@ func TestAGathererLetsGoOfWhoGivesUp(t *testing.T) {
 	_, err := g.do(ctx, 1)
 	require.Equal(t, notify.CodeUnavailable, notify.CodeOf(err))
 	close(release)
+}
+
+func TestAGathererWaitsForCompanyOnlyUnderLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var calls []string // when, and how many
+		began := time.Now()
+		g := &gatherer[int, int]{most: 3, call: func(_ context.Context, in []int) []result[int] {
+			mu.Lock()
+			calls = append(calls, fmt.Sprint(time.Since(began), " ", len(in)))
+			mu.Unlock()
+			<-time.After(2 * time.Millisecond)
+			return make([]result[int], len(in))
+		}}
+		for _, at := range []time.Duration{
+			0, 10_000, 20_000, // alone each
+			100_000, 101_000, // two on their way, as many as may be
+			101_500, 101_600, // go together once the first is there
+			110_000, 111_000, // wait for each other, since the call before had company
+			300_000, 310_000, // alone again
+		} {
+			go func() {
+				<-time.After(at * time.Microsecond)
+				_, err := g.do(t.Context(), 1)
+				require.NoError(t, err)
+			}()
+		}
+		<-time.After(time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"0s 1", "10ms 1", "20ms 1", "100ms 1", "101ms 1", "102ms 2", "142ms 2", "300ms 1", "310ms 1"}, calls)
+	})
 }

@@ -168,10 +168,17 @@ func (s *Store) findNewest(ctx context.Context, names []string) []result[newestV
 }
 
 // probeNewest looks upwards from the highest version this process has seen, in
-// doubling steps, and halves the last one: versions have no gaps.
+// doubling steps, and halves the last one: versions have no gaps. Whether that
+// highest one is hidden is asked at the same time, since it seldom has a
+// successor.
 func (s *Store) probeNewest(ctx context.Context, name string) (newestVersion, error) {
-	known, _ := s.highest.Get(name)
-	missing := 0
+	highest, _ := s.highest.Get(name)
+	hidden := make(chan result[bool], 1)
+	go func() {
+		there, err := s.exists(ctx, tombstoneID(name, highest))
+		hidden <- result[bool]{there, err}
+	}()
+	known, missing := highest, 0
 	for step := 1; missing == 0; step *= 2 {
 		there, err := s.exists(ctx, versionID(name, known+step))
 		if err != nil {
@@ -199,8 +206,12 @@ func (s *Store) probeNewest(ctx context.Context, name string) (newestVersion, er
 		return newestVersion{}, nil
 	}
 	s.highest.Add(name, known)
-	hidden, err := s.exists(ctx, tombstoneID(name, known))
-	return newestVersion{version: known, hidden: hidden}, err
+	if known == highest {
+		asked := <-hidden
+		return newestVersion{version: known, hidden: asked.out}, asked.err
+	}
+	there, err := s.exists(ctx, tombstoneID(name, known))
+	return newestVersion{version: known, hidden: there}, err
 }
 
 func (s *Store) exists(ctx context.Context, id string) (bool, error) {
