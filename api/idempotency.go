@@ -25,7 +25,7 @@ func (s *Server) decide(ctx context.Context, key string, r *notificationRequest,
 		if err = s.checkNow(r); err != nil {
 			return nil, false, err
 		}
-		if proposed.Template, err = s.pin(ctx, r.Template); err != nil {
+		if proposed.Template, err = s.intake.Pin(ctx, r.Template); err != nil {
 			return nil, false, err
 		}
 		err = s.Store.InsertKey(ctx, proposed)

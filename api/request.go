@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/mail"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/belfry-notify/belfry/internal/intake"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -22,7 +22,9 @@ type notificationRequest struct {
 	To        []recipient       `json:"to" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once"`
 	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
 	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
-	ExpiresAt *time.Time        `json:"expires_at,omitempty" doc:"What has not gone out by then is skipped; 24 h from now by default, two years at most"`
+	SendAt    *time.Time        `json:"send_at,omitempty" doc:"When it is to go out, within two years; a moment already past means now. Not with delay"`
+	Delay     string            `json:"delay,omitempty" example:"90m" maxLength:"32" doc:"After how long it is to go out, such as 90s, 10m or 24h. Not with send_at"`
+	ExpiresAt *time.Time        `json:"expires_at,omitempty" doc:"What has not gone out by then is skipped; 24 h after it is to go out by default, two years after it at most"`
 	Priority  notify.Priority   `json:"priority,omitempty" enum:"high,normal,low" doc:"normal by default"`
 	Provider  string            `json:"provider,omitempty" maxLength:"32" example:"smtp" doc:"Forces one; as configured by default"`
 	OnUnknown notify.OnUnknown  `json:"on_unknown,omitempty" enum:"resend,skip" doc:"What to do where nobody knows whether it went out; resend by default"`
@@ -37,8 +39,6 @@ type recipient struct {
 	Name   string `json:"name,omitempty" maxLength:"256" doc:"With email: the name to write to"`
 }
 
-var templateRef = regexp.MustCompile(`^([a-z0-9][a-z0-9._-]{0,63})(?:@([1-9][0-9]{0,8}))?$`)
-
 // Resolve finds everything that is wrong with a request beyond its schema.
 func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
 	c := checks{prefix: prefix.String()}
@@ -49,7 +49,7 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 		c.add("content", "needs exactly one of template and content", nil)
 	case r.Content != nil:
 		c.errs = append(c.errs, checkBodies(ctx, c.prefix+".content", *r.Content)...)
-	case !templateRef.MatchString(r.Template):
+	case !intake.TemplateRef.MatchString(r.Template):
 		c.add("template", "not a template's name or name@version", r.Template)
 	}
 	for i, to := range r.To {
@@ -59,6 +59,7 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 		c.recipient(fmt.Sprintf("to[%d]", i), to)
 	}
 	c.data(r.Data.Object)
+	c.delay(r)
 	for i, tag := range r.Tags {
 		if n := utf8.RuneCountInString(tag); n == 0 || n > notify.MaxTagLength || hasControl(tag) {
 			c.add(fmt.Sprintf("tags[%d]", i), fmt.Sprintf("needs 1 to %d characters, none of them a control character", notify.MaxTagLength), echo(tag))
@@ -78,9 +79,20 @@ func (s *Server) checkNow(r *notificationRequest) error {
 			Location: "body.provider", Message: "is none of those configured: " + strings.Join(s.Providers, ", "), Value: r.Provider,
 		})
 	}
-	if now := s.now(); r.ExpiresAt != nil && (!r.ExpiresAt.After(now) || r.ExpiresAt.After(now.Add(notify.Horizon))) {
+	now := s.now()
+	due := r.due(now)
+	if due.After(now.Add(notify.Horizon)) {
+		at, value := "body.send_at", r.Delay
+		if r.SendAt != nil {
+			value = r.SendAt.Format(time.RFC3339)
+		} else {
+			at = "body.delay"
+		}
+		fields = append(fields, notify.FieldError{Location: at, Message: "must be within two years (17520h)", Value: value})
+	}
+	if r.ExpiresAt != nil && (!r.ExpiresAt.After(due) || r.ExpiresAt.After(due.Add(notify.Horizon))) {
 		fields = append(fields, notify.FieldError{
-			Location: "body.expires_at", Message: "must be in the future, and within two years", Value: r.ExpiresAt.Format(time.RFC3339),
+			Location: "body.expires_at", Message: "must be in the future and after send_at, by two years at most", Value: r.ExpiresAt.Format(time.RFC3339),
 		})
 	}
 	if fields == nil {
@@ -125,6 +137,18 @@ func (c *checks) data(data notify.Object) {
 	}
 	if hasRecipientKey(data) {
 		c.add("data.recipient", "the key is Belfry's own: templates find the recipient under it", nil)
+	}
+}
+
+func (c *checks) delay(r *notificationRequest) {
+	if r.Delay == "" {
+		return
+	}
+	if r.SendAt != nil {
+		c.add("delay", "needs at most one of send_at and delay", nil)
+	}
+	if d, err := time.ParseDuration(r.Delay); err != nil || d < 0 {
+		c.add("delay", "not a duration such as 90s, 10m or 24h", r.Delay)
 	}
 }
 
@@ -187,7 +211,7 @@ func hasControl(s string) bool {
 // from its JSON where a request does not have it.
 func (r *notificationRequest) normal() notificationRequest {
 	short := *r
-	if slices.Equal(r.Channels, (&notificationRequest{}).channels()) {
+	if slices.Equal(r.Channels, []notify.Channel{notify.ChannelEmail}) {
 		short.Channels = nil
 	}
 	if r.Priority == notify.PriorityNormal {
@@ -200,15 +224,56 @@ func (r *notificationRequest) normal() notificationRequest {
 		utc := r.ExpiresAt.UTC()
 		short.ExpiresAt = &utc
 	}
+	if r.SendAt != nil {
+		utc := r.SendAt.UTC()
+		short.SendAt = &utc
+	}
+	if d, err := time.ParseDuration(r.Delay); err == nil {
+		short.Delay = d.String()
+	}
 	return short
 }
 
-// channels is the request's, or the default.
-func (r *notificationRequest) channels() []notify.Channel {
-	if len(r.Channels) == 0 {
-		return []notify.Channel{notify.ChannelEmail}
+// due is when the request is to go out that came at a moment.
+func (r *notificationRequest) due(came time.Time) time.Time {
+	due := came
+	if r.SendAt != nil {
+		due = *r.SendAt
+	} else if delay, err := time.ParseDuration(r.Delay); err == nil {
+		due = came.Add(delay)
 	}
-	return r.Channels
+	if due.Before(came) {
+		return came
+	}
+	return due
+}
+
+// request is what is asked for by one that came at a moment.
+func (r *notificationRequest) request(came time.Time) (*notify.Request, error) {
+	metadata, err := metadataObject(r.Metadata)
+	due := r.due(came)
+	return &notify.Request{
+		Template:  r.Template,
+		Content:   r.Content,
+		To:        r.recipients(),
+		Channels:  r.Channels,
+		Data:      r.Data.Object,
+		SendAt:    &due,
+		ExpiresAt: r.ExpiresAt,
+		Priority:  r.Priority,
+		Provider:  r.Provider,
+		OnUnknown: r.OnUnknown,
+		Tags:      r.Tags,
+		Metadata:  metadata,
+	}, err
+}
+
+func metadataObject(metadata map[string]string) (notify.Object, error) {
+	if len(metadata) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(metadata)
+	return notify.Object(text), err
 }
 
 // recipients is the request's "to" with each recipient once.

@@ -23,6 +23,7 @@ import (
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
 
+	"github.com/belfry-notify/belfry/internal/intake"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
 	"github.com/belfry-notify/belfry/workflows"
@@ -76,13 +77,17 @@ type Config struct {
 type Server struct {
 	Config
 	log     *slog.Logger
+	intake  intake.Intake
 	running *runningCounts
 }
 
 // NewServer makes a server that answers when its Handler is asked.
 func NewServer(cfg Config) (*Server, error) {
 	running, err := newRunningCounts(cfg.Now)
-	return &Server{Config: cfg, log: cfg.Log, running: running}, err
+	return &Server{
+		Config: cfg, log: cfg.Log, running: running,
+		intake: intake.Intake{Store: cfg.Store, Starter: cfg.Starter},
+	}, err
 }
 
 // Run serves until ctx ends, then finishes the requests in flight. Ready is

@@ -15,14 +15,15 @@ import (
 // is there already.
 func (s *Store) InsertNotification(ctx context.Context, r *notify.Record) error {
 	err := s.insertNotification.insert(ctx, r)
-	if err == nil && len(r.To) <= maxRecentRecipients && r.Content == nil {
+	if err == nil && r.Status == notify.StatusSending && len(r.To) <= maxRecentRecipients && r.Content == nil {
 		s.recent.Add(r.ID, &r.Notification)
 	}
 	return err
 }
 
-// Accepted reads a notification as it was accepted, which never changes. The
-// last small ones are in the memory of the process that stored them.
+// Accepted reads a notification as it was accepted, which never changes once it
+// is being sent. The last small ones that were sent at once are in the memory
+// of the process that stored them.
 func (s *Store) Accepted(ctx context.Context, id string) (*notify.Notification, error) {
 	if n, ok := s.recent.Get(id); ok {
 		return n, nil

@@ -1,0 +1,129 @@
+// Package intake makes notifications of requests: the same for those that come
+// over HTTP, from a schedule and from an event.
+package intake
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// A Store has the templates and keeps the notifications.
+type Store interface {
+	Template(ctx context.Context, ref notify.TemplateRef) (*notify.Template, error)
+	VisibleTemplate(ctx context.Context, name string, version int) (*notify.Template, error)
+	InsertNotification(ctx context.Context, r *notify.Record) error
+}
+
+// A Starter starts the workflow of a notification, once for each id: if there
+// is one already, it does nothing.
+type Starter interface {
+	Start(ctx context.Context, n *notify.Notification) error
+}
+
+// An Intake accepts notifications.
+type Intake struct {
+	Store   Store
+	Starter Starter
+}
+
+// TemplateRef matches a template's name, or name@version.
+var TemplateRef = regexp.MustCompile(`^([a-z0-9][a-z0-9._-]{0,63})(?:@([1-9][0-9]{0,8}))?$`)
+
+// Pin finds the version of a template that a request means: name@version, or
+// the newest one of a name. It is nil for free-form content, and
+// notify.CodeTemplateNotFound where there is none.
+func (i *Intake) Pin(ctx context.Context, template string) (*notify.TemplateRef, error) {
+	if template == "" {
+		return nil, nil
+	}
+	parts := TemplateRef.FindStringSubmatch(template)
+	version := 0
+	if parts[2] != "" {
+		var err error
+		if version, err = strconv.Atoi(parts[2]); err != nil {
+			return nil, err
+		}
+	}
+	found, err := i.Store.VisibleTemplate(ctx, parts[1], version)
+	if err != nil {
+		return nil, err
+	}
+	ref := found.Ref()
+	return &ref, nil
+}
+
+// Record is the notification that a request asks for, as it is accepted under
+// an id at a moment with a version of its template.
+func (i *Intake) Record(ctx context.Context, r *notify.Request, id string, template *notify.TemplateRef, at time.Time) (*notify.Record, error) {
+	n := notify.Notification{
+		ID:        id,
+		Template:  template,
+		Content:   r.Content,
+		To:        r.To,
+		Channels:  r.Channels,
+		Data:      r.Data,
+		Tags:      r.Tags,
+		Metadata:  r.Metadata,
+		CreatedAt: at,
+		SendAt:    at,
+		Priority:  r.Priority,
+		Provider:  r.Provider,
+		OnUnknown: r.OnUnknown,
+	}
+	if n.Channels == nil {
+		n.Channels = []notify.Channel{notify.ChannelEmail}
+	}
+	if n.Tags == nil {
+		n.Tags = []string{}
+	}
+	progress := notify.Progress{Status: notify.StatusSending}
+	if r.SendAt != nil && r.SendAt.After(at) {
+		n.SendAt = Moment(*r.SendAt)
+		progress.Status = notify.StatusScheduled
+	}
+	n.ExpiresAt = n.SendAt.Add(notify.DefaultExpiry)
+	if r.ExpiresAt != nil {
+		n.ExpiresAt = Moment(*r.ExpiresAt)
+	}
+	progress.Counts = notify.Counts{Total: n.Deliveries(), Queued: n.Deliveries()}
+	return &notify.Record{Notification: n, Progress: progress}, i.checkContent(ctx, &n)
+}
+
+// Moment is a time as it is kept: MongoDB has milliseconds.
+func Moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// checkContent finds the channels that there is nothing to send over.
+func (i *Intake) checkContent(ctx context.Context, n *notify.Notification) error {
+	bodies := n.Content
+	if n.Template != nil {
+		template, err := i.Store.Template(ctx, *n.Template)
+		if err != nil {
+			return err
+		}
+		bodies = &template.Channels
+	}
+	for at, channel := range n.Channels {
+		if !bodies.Has(channel) {
+			return &notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{{
+				Location: fmt.Sprintf("body.channels[%d]", at), Message: "there is no content for this channel", Value: channel,
+			}}}
+		}
+	}
+	return nil
+}
+
+// Accept makes a notification durable: it is stored, and its workflow started
+// by reference. Both may be done again: whatever was left undone is done. So
+// does the workers' sweep, for one that was stored and never started.
+func (i *Intake) Accept(ctx context.Context, r *notify.Record) error {
+	err := i.Store.InsertNotification(ctx, r)
+	if err != nil && notify.CodeOf(err) != notify.CodeConflict {
+		return err
+	}
+	return i.Starter.Start(ctx, &r.Notification)
+}
