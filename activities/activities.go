@@ -20,7 +20,10 @@ import (
 type Store interface {
 	Template(ctx context.Context, ref notify.TemplateRef) (*notify.Template, error)
 	Accepted(ctx context.Context, id string) (*notify.Notification, error)
+	Notification(ctx context.Context, id string) (*notify.Record, error)
 	UpdateProgress(ctx context.Context, id string, p notify.Progress) error
+	UpdateStatus(ctx context.Context, id string, status notify.Status) error
+	UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error
 	// Recount is notify.CodeConflict while the notification runs.
 	Recount(ctx context.Context, notificationID string) error
 	Ledger
@@ -76,6 +79,35 @@ func (a *Activities) Finish(ctx context.Context, id string, result PageResult) (
 		progress.Status = notify.StatusCancelled
 	}
 	return progress.Status, retryable(a.Store.UpdateProgress(ctx, id, progress))
+}
+
+// Mark records where a notification stands that has not ended, and answers when
+// it expires.
+func (a *Activities) Mark(ctx context.Context, id string, status notify.Status) (time.Time, error) {
+	r, err := a.Store.Notification(ctx, id)
+	if err != nil {
+		return time.Time{}, retryable(err)
+	}
+	return r.ExpiresAt, retryable(a.Store.UpdateStatus(ctx, id, status))
+}
+
+// Reschedule records when a notification is to go out, and answers when it
+// expires: as long after that as before, where it was to by default. An expiry
+// that was asked for stays, and must come later (notify.CodeInvalid).
+func (a *Activities) Reschedule(ctx context.Context, id string, sendAt time.Time) (time.Time, error) {
+	r, err := a.Store.Notification(ctx, id)
+	if err != nil {
+		return time.Time{}, retryable(err)
+	}
+	expires := r.ExpiresAt
+	if expires.Equal(r.SendAt.Add(notify.DefaultExpiry)) {
+		expires = sendAt.Add(notify.DefaultExpiry)
+	}
+	if !sendAt.Before(expires) {
+		return time.Time{}, temporal.NewNonRetryableApplicationError(
+			"must be before the notification expires, at "+expires.UTC().Format(time.RFC3339), string(notify.CodeInvalid), nil)
+	}
+	return expires, retryable(a.Store.UpdateTimes(ctx, id, sendAt, expires))
 }
 
 // Reopen has a delivery that ended tried again under the claim with the number.

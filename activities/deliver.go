@@ -25,8 +25,9 @@ const (
 // that an outage is over soon after its end.
 const soonBackoff = 30 * time.Second
 
-// HeartbeatInterval is how often Deliver tells the server that it lives.
-const HeartbeatInterval = 5 * time.Second
+// HeartbeatInterval is how often Deliver tells the server that it lives, and is
+// told whether it is to stop.
+const HeartbeatInterval = time.Second
 
 // A Page is a part of a notification's recipients: those from From up to but
 // not including To.
@@ -35,6 +36,8 @@ type Page struct {
 	From      int        `json:"from"`
 	To        int        `json:"to"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"` // instead of the notification's own
+
+	Stopped notify.Reason `json:"stopped,omitempty"` // why nothing more is to be sent; empty: all is to be
 }
 
 // A PageResult says how the deliveries of a page stand. Expired is how many of
@@ -81,7 +84,8 @@ func (a *Activities) TryDeliver(ctx context.Context, id string) (FirstResult, er
 // Deliver takes every delivery of a page to its end. While one is left that
 // has none, it fails with an error that asks for a retry at the right time;
 // what has ended is not touched again. Past the notification's expiry it ends
-// the rest as expired.
+// the rest as expired. Cancelled, it finishes what is under way and begins
+// nothing more.
 func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error) {
 	stop := heartbeat(ctx)
 	defer stop()
@@ -100,6 +104,9 @@ func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error)
 	}
 	if wait == nil {
 		return result, nil
+	}
+	if ctx.Err() != nil {
+		return result, ctx.Err()
 	}
 	return result, temporal.NewApplicationErrorWithOptions(
 		fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause),
@@ -135,10 +142,14 @@ func (a *Activities) deliverPage(ctx context.Context, n *notify.Notification, pa
 	if err != nil {
 		return PageResult{}, nil, err
 	}
+	job.stopped = page.Stopped
 	result, next := a.deliverAll(ctx, page, job)
 	return result, next, nil
 }
 
+// deliverAll takes deliveries as far as they get now. When ctx ends or the
+// worker is told to stop, what is under way is finished and nothing more begun:
+// a message that is cut off would be in doubt.
 func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageResult, *wait) {
 	recipients := job.notification.To[page.From:page.To]
 	deliveries := len(recipients) * len(job.notification.Channels)
@@ -147,20 +158,23 @@ func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageRe
 		err      error
 	}
 	ends := make([]end, deliveries)
-	stopping := stopChannel(ctx)
+	stopping, begun := stopChannel(ctx), context.WithoutCancel(ctx)
 	var group errgroup.Group
 	group.SetLimit(a.Concurrency)
 	for i := range deliveries {
 		group.Go(func() error {
 			select {
-			case <-stopping: // what is under way is finished, nothing more is begun
+			case <-stopping:
 				ends[i] = end{err: &laterError{cause: "the worker is stopping"}}
+				return nil
+			case <-ctx.Done():
+				ends[i] = end{err: &laterError{cause: "told to stop"}}
 				return nil
 			default:
 			}
 			to := recipients[i/len(job.notification.Channels)]
 			channel := job.notification.Channels[i%len(job.notification.Channels)]
-			delivery, err := a.deliver(ctx, job, to, channel)
+			delivery, err := a.deliver(begun, job, to, channel)
 			ends[i] = end{delivery, err}
 			return nil
 		})
@@ -219,6 +233,7 @@ func (a *Activities) job(ctx context.Context, n *notify.Notification, again bool
 // A wait says when deliveries without an end are to be tried again.
 type wait struct {
 	cause     error
+	failed    error         // a delivery's that does not wait, but could not be looked at
 	after     time.Duration // as asked for by whoever refused; 0: by the policy
 	soon      bool          // within soonBackoff
 	tillDeath time.Duration // until the notification expires; not positive when it has
@@ -232,8 +247,15 @@ func (w *wait) with(j job, now time.Time, err error) *wait {
 	if errors.As(err, &later) {
 		after, soon = later.after, later.soon
 	}
+	var failed error
+	if later == nil {
+		failed = err
+	}
 	if w == nil {
-		return &wait{cause: err, after: after, soon: soon, tillDeath: j.notification.ExpiresAt.Sub(now)}
+		return &wait{cause: err, failed: failed, after: after, soon: soon, tillDeath: j.notification.ExpiresAt.Sub(now)}
+	}
+	if w.failed == nil {
+		w.failed = failed
 	}
 	w.after, w.soon = min(w.after, after), w.soon || soon
 	return w

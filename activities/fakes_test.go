@@ -120,8 +120,20 @@ func (m *memory) Accepted(ctx context.Context, id string) (*notify.Notification,
 	return &r.Notification, nil
 }
 
-func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progress) error {
-	leave, err := m.enter(ctx, "update progress")
+func (m *memory) Notification(ctx context.Context, id string) (*notify.Record, error) {
+	return find(ctx, m, "find notification", m.notifications, id)
+}
+
+func (m *memory) UpdateStatus(ctx context.Context, id string, status notify.Status) error {
+	return m.change(ctx, "update status", id, func(r *notify.Record) { r.Status = status })
+}
+
+func (m *memory) UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error {
+	return m.change(ctx, "update times", id, func(r *notify.Record) { r.SendAt, r.ExpiresAt = sendAt, expiresAt })
+}
+
+func (m *memory) change(ctx context.Context, operation, id string, change func(*notify.Record)) error {
+	leave, err := m.enter(ctx, operation)
 	if err != nil {
 		return err
 	}
@@ -130,9 +142,13 @@ func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progres
 	if !there {
 		return errMissing
 	}
-	record.Progress = p
+	change(&record)
 	m.notifications[id] = record
 	return nil
+}
+
+func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progress) error {
+	return m.change(ctx, "update progress", id, func(r *notify.Record) { r.Progress = p })
 }
 
 func (m *memory) Recount(ctx context.Context, notificationID string) error {
@@ -276,5 +292,14 @@ func (w *world) attempt(ctx context.Context, n *notify.Notification, again bool)
 	if err != nil {
 		return nil, err
 	}
+	return w.deliver(ctx, j, n.To[0], n.Channels[0])
+}
+
+func (w *world) cancel(ctx context.Context, n *notify.Notification) (*notify.Delivery, error) {
+	j, err := w.job(ctx, n, true)
+	if err != nil {
+		return nil, err
+	}
+	j.stopped = notify.ReasonCancelled
 	return w.deliver(ctx, j, n.To[0], n.Channels[0])
 }

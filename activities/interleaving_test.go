@@ -17,8 +17,9 @@ import (
 // the first claim's deadline passing at any moment (also while its holder
 // lives, as one that was stopped does), and the provider answering in every
 // way. A last sender then takes the delivery to its end. All that once with
-// doubts resent, and once with doubts left as unknown; and with a second sender
-// for whom the content does not render.
+// doubts resent, and once with doubts left as unknown; and also with a second
+// sender for whom the content does not render, and with one that cancels
+// instead.
 func TestClaimsOverAllInterleavings(t *testing.T) {
 	t.Parallel()
 	runs := 0
@@ -31,10 +32,10 @@ func TestClaimsOverAllInterleavings(t *testing.T) {
 		{notify.OutcomeUnknown, notify.OutcomeTransient, notify.OutcomeSent},
 	} {
 		for _, onUnknown := range []notify.OnUnknown{notify.OnUnknownResend, notify.OnUnknownSkip} {
-			for _, broken := range []bool{false, true} {
+			for _, rival := range []rival{aSender, aBrokenSender, aCanceller} {
 				explore(func(choose func(n int) int) {
 					runs++
-					play(t, answers, onUnknown, broken, choose)
+					play(t, answers, onUnknown, rival, choose)
 				})
 			}
 		}
@@ -42,6 +43,15 @@ func TestClaimsOverAllInterleavings(t *testing.T) {
 	t.Logf("%d interleavings", runs)
 	require.Greater(t, runs, 10_000)
 }
+
+// A rival is who comes second.
+type rival int
+
+const (
+	aSender rival = iota
+	aBrokenSender
+	aCanceller
+)
 
 // explore calls run once for every sequence of choices that it makes.
 func explore(run func(choose func(n int) int)) {
@@ -89,7 +99,7 @@ func step(ctx context.Context) {
 }
 
 // play runs one interleaving and checks what it left.
-func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, broken bool, choose func(n int) int) {
+func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, rival rival, choose func(n int) int) {
 	t.Helper()
 	w := newWorld()
 	n := w.notification(notify.Recipient{Email: "ann@example.com"})
@@ -110,17 +120,23 @@ func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown
 	}
 	w.ledger.before = func(ctx context.Context, _ string) error { step(ctx); return nil }
 
+	cancelled := false // and told so
 	senders := make([]*sender, 2)
 	for i := range senders {
 		s := &sender{proceed: make(chan bool), waiting: make(chan bool)}
 		senders[i] = s
 		ctx := context.WithValue(t.Context(), senderKey{}, s)
 		sent := *n
-		if i == 1 && broken {
+		if i == 1 && rival == aBrokenSender {
 			sent.Data = "bad"
 		}
 		go func() {
 			defer func() { s.waiting <- false }()
+			if i == 1 && rival == aCanceller {
+				d, err := w.cancel(ctx, &sent)
+				cancelled = err == nil && d.Reason == notify.ReasonCancelled
+				return
+			}
 			_, _ = w.attempt(ctx, &sent, i > 0) // what it came to is in the ledger
 		}()
 	}
@@ -175,6 +191,10 @@ func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown
 	case notify.StateFailed:
 		require.Zero(t, accepted, "%v: recorded as failed, and it may have gone out", trace)
 	case notify.StateUnknown:
+	case notify.StateSkipped:
+		require.Equal(t, aCanceller, rival, "%v", trace)
+		require.Equal(t, notify.ReasonCancelled, recorded.Reason, "%v", trace)
+		require.Zero(t, accepted, "%v: recorded as cancelled, and it may have gone out", trace)
 	default:
 		t.Fatalf("%v: ended as %s", trace, recorded.State)
 	}
@@ -184,7 +204,10 @@ func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown
 	if accepted > 1 {
 		require.True(t, recorded.Resent || recorded.State == notify.StateUnknown, "%v: went out %d times, unmarked", trace, accepted)
 	}
-	if !late && !died && !broken && answers[0] == notify.OutcomeSent {
+	if cancelled {
+		require.Equal(t, notify.StateSkipped, recorded.State, "%v: a cancel was told that it had stopped it", trace)
+	}
+	if !late && !died && rival == aSender && answers[0] == notify.OutcomeSent {
 		require.Equal(t, 1, accepted, "%v: nobody died or was late", trace)
 	}
 }

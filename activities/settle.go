@@ -3,9 +3,47 @@ package activities
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
+
+// stopPatience is how long a cancel waits for what is under way to end.
+const stopPatience = 1500 * time.Millisecond
+
+// stopEvery is how often it looks.
+const stopEvery = 100 * time.Millisecond
+
+// Stop cancels what is unsent of a page, by taking the claims that a send would
+// need: what it could take will never be sent. Queued are then the deliveries
+// that are under way, which it waits for a little where it could take none.
+func (a *Activities) Stop(ctx context.Context, page Page) (PageResult, error) {
+	n, err := a.Store.Accepted(ctx, page.ID)
+	if err != nil {
+		return PageResult{}, retryable(err)
+	}
+	job, err := a.job(ctx, n, true)
+	if err != nil {
+		return PageResult{}, retryable(err)
+	}
+	job.stopped = notify.ReasonCancelled
+	ticker := time.NewTicker(stopEvery)
+	defer ticker.Stop()
+	for deadline := a.Now().Add(stopPatience); ; {
+		result, wait := a.deliverAll(ctx, page, job)
+		switch {
+		case wait != nil && wait.failed != nil:
+			return result, retryable(wait.failed)
+		case wait == nil, result.Cancelled > 0, a.Now().After(deadline):
+			return result, nil
+		}
+		select {
+		case <-ctx.Done():
+			return result, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
 
 // Settle ends a notification whose workflow is no more, as one that an operator
 // has terminated: what is unsent is skipped as cancelled. While a delivery of

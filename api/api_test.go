@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/activities"
 	"github.com/belfry-notify/belfry/api"
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -49,6 +50,13 @@ func (s *starts) Redeliver(_ context.Context, in workflows.RedeliveryInput) erro
 	s.retried = append(s.retried, notify.ClaimID(in.DeliveryID, in.Claim))
 	return s.err
 }
+
+func (s *starts) Cancel(context.Context, string) (activities.PageResult, error) {
+	return activities.PageResult{}, s.err
+}
+func (s *starts) Reschedule(context.Context, string, time.Time) error { return s.err }
+func (s *starts) Pause(context.Context, string) error                 { return s.err }
+func (s *starts) Resume(context.Context, string) error                { return s.err }
 
 // A server is the API over a real store.
 type server struct {
@@ -242,6 +250,13 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		{"expiry in the past", object{"template": "welcome", "to": ann, "expires_at": "2020-01-01T00:00:00Z"}, 422, "body.expires_at", "future"},
 		{"expiry in three years", object{"template": "welcome", "to": ann, "expires_at": time.Now().AddDate(3, 0, 0)}, 422, "body.expires_at", "two years"},
 		{"expiry that is no time", object{"template": "welcome", "to": ann, "expires_at": "tomorrow"}, 422, "body.expires_at", "date-time"},
+		{"expiry before it is to go out", object{"template": "welcome", "to": ann, "delay": "3h", "expires_at": time.Now().Add(2 * time.Hour)}, 422, "body.expires_at", "after send_at"},
+		{"send_at in three years", object{"template": "welcome", "to": ann, "send_at": time.Now().AddDate(3, 0, 0)}, 422, "body.send_at", "two years"},
+		{"send_at that is no time", object{"template": "welcome", "to": ann, "send_at": "tomorrow"}, 422, "body.send_at", "date-time"},
+		{"a delay of three years", object{"template": "welcome", "to": ann, "delay": "26280h"}, 422, "body.delay", "two years"},
+		{"a delay that is none", object{"template": "welcome", "to": ann, "delay": "soon"}, 422, "body.delay", "24h"},
+		{"a delay into the past", object{"template": "welcome", "to": ann, "delay": "-1h"}, 422, "body.delay", "24h"},
+		{"send_at with delay", object{"template": "welcome", "to": ann, "delay": "1h", "send_at": "2027-01-01T00:00:00Z"}, 422, "body.delay", "at most one"},
 		{"content without a channel", object{"content": object{}, "to": ann}, 422, "body.content", "channel"},
 		{"content without a subject", object{"content": email(" ", "<p>"), "to": ann}, 422, "body.content.email.subject", "empty"},
 		{"a Liquid error", object{"content": email("s", "<p>\n{{ x"), "to": ann}, 422, "body.content.email.html", "line 2"},

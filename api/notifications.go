@@ -109,11 +109,7 @@ func (s *Server) notificationRoutes(api huma.API) {
 			if err != nil {
 				return nil, s.fail(err)
 			}
-			views, err := s.views(ctx, []notify.Record{*record})
-			if err != nil {
-				return nil, s.fail(err)
-			}
-			return &notificationOutput{Body: views[0]}, nil
+			return s.show(ctx, record)
 		})
 	huma.Register(api, route(http.MethodGet, "/v1/notifications", "list-notifications", "List notifications, newest first", http.StatusOK),
 		func(ctx context.Context, in *notificationsInput) (*listingOutput[notificationView], error) {
@@ -136,6 +132,15 @@ func (s *Server) notificationRoutes(api huma.API) {
 				return store.Position{CreatedAt: v.CreatedAt, ID: v.ID}
 			}), nil
 		})
+}
+
+// show is the answer that is a notification.
+func (s *Server) show(ctx context.Context, record *notify.Record) (*notificationOutput, error) {
+	views, err := s.views(ctx, []notify.Record{*record})
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return &notificationOutput{Body: views[0]}, nil
 }
 
 // views shows notifications with counts as of now.

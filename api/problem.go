@@ -21,6 +21,7 @@ type problem struct {
 	Detail string              `json:"detail" example:"the request is not valid"`
 	Code   string              `json:"code" example:"invalid" doc:"A stable word for what went wrong"`
 	Errors []notify.FieldError `json:"errors,omitempty" doc:"What is wrong where, all of it"`
+	Counts *notify.Counts      `json:"counts,omitempty" doc:"With too_late: how the deliveries stand"`
 
 	retryAfter string
 }
@@ -139,7 +140,7 @@ func statusFor(code notify.Code) int {
 		return http.StatusUnprocessableEntity
 	case notify.CodeNotFound, notify.CodeTemplateNotFound, notify.CodeUserNotFound:
 		return http.StatusNotFound
-	case notify.CodeConflict, notify.CodeIdempotencyConflict:
+	case notify.CodeConflict, notify.CodeIdempotencyConflict, notify.CodeTooLate:
 		return http.StatusConflict
 	case notify.CodeUnavailable:
 		return http.StatusServiceUnavailable
@@ -162,6 +163,7 @@ func (s *Server) fail(err error) error {
 		Detail: e.Detail,
 		Code:   string(e.Code),
 		Errors: e.Fields,
+		Counts: e.Counts,
 	}
 	switch e.Code {
 	case notify.CodeUnavailable:
@@ -176,7 +178,7 @@ func (s *Server) fail(err error) error {
 			p.Detail = "the request is not valid"
 		}
 	case notify.CodeNotFound, notify.CodeTemplateNotFound, notify.CodeUserNotFound,
-		notify.CodeConflict, notify.CodeIdempotencyConflict:
+		notify.CodeConflict, notify.CodeIdempotencyConflict, notify.CodeTooLate:
 	}
 	return p
 }

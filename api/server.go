@@ -51,6 +51,7 @@ type Templates interface {
 type Starter interface {
 	Start(ctx context.Context, n *notify.Notification) error
 	Redeliver(ctx context.Context, in workflows.RedeliveryInput) error
+	Controller
 }
 
 // A Check asks a neighbour whether it is there.
@@ -153,6 +154,7 @@ func (s *Server) Handler() http.Handler {
 	api := s.newAPI(router)
 	s.templateRoutes(api)
 	s.notificationRoutes(api)
+	s.controlRoutes(api)
 	s.deliveryRoutes(api)
 	s.webhookRoutes(api)
 	return router

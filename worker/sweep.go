@@ -27,7 +27,7 @@ type Sweep struct {
 	Every    time.Duration
 }
 
-// Unfinished lists the ids of notifications without an end that were accepted
+// Unfinished lists the ids of notifications without an end that were to go out
 // before a moment, in their order, after the given one.
 type Unfinished interface {
 	Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]string, error)

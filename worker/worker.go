@@ -78,6 +78,7 @@ func activitiesOnly(concurrent int, onFatal func(error)) worker.Options {
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: concurrent,
 		WorkerStopTimeout:                  stopTimeout,
+		MaxHeartbeatThrottleInterval:       activities.HeartbeatInterval, // a page is told soon that it is to stop
 		OnFatalError:                       onFatal,
 	}
 }

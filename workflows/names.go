@@ -4,6 +4,8 @@
 package workflows
 
 import (
+	"time"
+
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -51,10 +53,15 @@ type pageRange struct{ from, to int }
 // NewInput is the input of a notification's workflow. Up to directLimit
 // deliveries go the direct way.
 func NewInput(n *notify.Notification, directLimit int) Input {
+	var sendAt *time.Time
+	if n.SendAt.After(n.CreatedAt) {
+		sendAt = &n.SendAt
+	}
 	return Input{
 		ID:         n.ID,
 		Recipients: len(n.To),
 		Direct:     n.Deliveries() <= directLimit && n.Priority != notify.PriorityLow,
 		Priority:   n.Priority,
+		SendAt:     sendAt,
 	}
 }

@@ -19,19 +19,59 @@ type Input struct {
 	Recipients int             `json:"recipients"`
 	Direct     bool            `json:"direct,omitempty"`
 	Priority   notify.Priority `json:"priority,omitempty"`
+	SendAt     *time.Time      `json:"send_at,omitempty"` // nil: now
+
+	PausedUntil *time.Time `json:"paused_until,omitempty"` // carried on: it is paused, and expires then
 }
 
-// Notification tells the recipients and records how that ended. It is done
-// when every delivery has an end state; its result is that of the whole.
+// Notification waits until it is time, tells the recipients, and records how
+// that ended. It is done when every delivery has an end state; its result is
+// that of the whole. Meanwhile it can be cancelled, moved, paused and resumed,
+// see control.go.
 func Notification(ctx workflow.Context, in Input) (notify.Status, error) {
-	n := notification{Input: in}
-	if n.Direct {
+	n := &notification{Input: in, writing: workflow.NewMutex(ctx)}
+	if err := n.takeUpdates(ctx); err != nil {
+		return "", err
+	}
+	status, err := n.run(ctx)
+	if err != nil {
+		return "", err
+	}
+	n.ended = true
+	return status, handlersFinished(ctx)
+}
+
+// notification is one run of the workflow.
+type notification struct {
+	Input
+	begun   bool           // it waits no more
+	ended   bool           // and its end is recorded
+	writing workflow.Mutex // held by whoever writes to the notification's document
+	deciders
+}
+
+// a only names the activities; the worker has the real one.
+var a *activities.Activities
+
+func (n *notification) run(ctx workflow.Context) (notify.Status, error) {
+	if n.SendAt != nil || n.PausedUntil != nil {
+		if err := n.wait(ctx); err != nil {
+			return "", err
+		}
+	}
+	n.begun = true
+	if n.Direct && !n.cancelled && !n.paused {
 		// An error says nothing about the deliveries: the next attempt finds out.
 		first, err := n.tryDirect(ctx)
 		if err == nil && first.Status.Ended() {
 			return first.Status, nil
 		}
-		if err := workflow.Sleep(ctx, first.Wait); err != nil {
+		if _, err := workflow.AwaitWithTimeout(ctx, first.Wait, n.isInterrupted); err != nil {
+			return "", err
+		}
+	}
+	if n.SendAt != nil && !n.paused && !n.cancelled {
+		if _, err := n.mark(ctx, notify.StatusSending); err != nil {
 			return "", err
 		}
 	}
@@ -42,37 +82,13 @@ func Notification(ctx workflow.Context, in Input) (notify.Status, error) {
 	return n.finish(ctx, result)
 }
 
-// notification is one run of the workflow.
-type notification struct{ Input }
-
-// a only names the activities; the worker has the real one.
-var a *activities.Activities
-
-// deliver takes every delivery to its end, page by page.
-func (n notification) deliver(ctx workflow.Context) (activities.PageResult, error) {
-	var futures []workflow.Future
-	for i, page := range pages(n.Input) {
-		pageCtx := workflow.WithActivityOptions(ctx, n.pageOptions(i))
-		futures = append(futures, workflow.ExecuteActivity(pageCtx, a.Deliver, n.page(page)))
-	}
-	var total activities.PageResult
-	for _, future := range futures {
-		var result activities.PageResult
-		if err := future.Get(ctx, &result); err != nil {
-			return total, err
-		}
-		total.Add(result)
-	}
-	return total, nil
-}
-
-func (n notification) page(r pageRange) activities.Page {
-	return activities.Page{ID: n.ID, From: r.from, To: r.to}
-}
-
 // tryDirect makes the first attempt in the worker that runs the workflow, and
 // records the end where there is nothing left to do.
-func (n notification) tryDirect(ctx workflow.Context) (activities.FirstResult, error) {
+func (n *notification) tryDirect(ctx workflow.Context) (activities.FirstResult, error) {
+	if err := n.writing.Lock(ctx); err != nil {
+		return activities.FirstResult{}, err
+	}
+	defer n.writing.Unlock()
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: activities.DefaultPatience + 10*time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
@@ -80,11 +96,65 @@ func (n notification) tryDirect(ctx workflow.Context) (activities.FirstResult, e
 	})
 	var first activities.FirstResult
 	err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.ID).Get(ctx, &first)
+	n.ended = err == nil && first.Status.Ended()
 	return first, err
 }
 
+// deliver takes every delivery to its end. A pause or a cancel interrupts it:
+// then it goes on when it is resumed, or with what is left to be cancelled.
+func (n *notification) deliver(ctx workflow.Context) (activities.PageResult, error) {
+	for {
+		if err := n.untilResumed(ctx); err != nil {
+			return activities.PageResult{}, err
+		}
+		if n.cancelledAll != nil {
+			return *n.cancelledAll, nil
+		}
+		under, interrupt := workflow.WithCancel(ctx)
+		n.interrupt = interrupt
+		result, err := n.deliverPages(under)
+		n.interrupt = nil
+		interrupted := under.Err() != nil
+		interrupt()
+		if err == nil || !interrupted || ctx.Err() != nil {
+			return result, err
+		}
+	}
+}
+
+// deliverPages delivers page by page, and returns when none is under way.
+func (n *notification) deliverPages(ctx workflow.Context) (activities.PageResult, error) {
+	var futures []workflow.Future
+	for i, r := range pages(n.Input) {
+		page := n.page(r)
+		if n.cancelled {
+			page.Stopped = notify.ReasonCancelled
+		}
+		pageCtx := workflow.WithActivityOptions(ctx, n.pageOptions(i))
+		futures = append(futures, workflow.ExecuteActivity(pageCtx, a.Deliver, page))
+	}
+	return sum(ctx, futures)
+}
+
+// sum waits for all pages and adds up what came of them; the error is the
+// first page's that has one.
+func sum(ctx workflow.Context, futures []workflow.Future) (total activities.PageResult, failed error) {
+	for _, future := range futures {
+		var result activities.PageResult
+		if err := future.Get(ctx, &result); err != nil && failed == nil {
+			failed = err
+		}
+		total.Add(result)
+	}
+	return total, failed
+}
+
+func (n *notification) page(r pageRange) activities.Page {
+	return activities.Page{ID: n.ID, From: r.from, To: r.to}
+}
+
 // pageOptions are those of the activity that delivers a page.
-func (n notification) pageOptions(page int) workflow.ActivityOptions {
+func (n *notification) pageOptions(page int) workflow.ActivityOptions {
 	queue, summary := EmailBulkTaskQueue, fmt.Sprintf("page %d of %d recipients", page+1, n.Recipients)
 	if n.Direct {
 		queue, summary = directQueue(n.Priority), "deliveries that need another attempt"
@@ -100,13 +170,19 @@ func directQueue(p notify.Priority) string {
 	return EmailTaskQueue
 }
 
+// heartbeatTimeout is how long a worker may be silent before its page is given
+// to another one.
+const heartbeatTimeout = 20 * time.Second
+
 // deliverOptions are those of Deliver. It is retried until the notification
-// expires, which the activity itself sees to.
+// expires, which the activity itself sees to. Cancelled, it finishes what is
+// under way.
 func deliverOptions(queue, summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           queue,
 		StartToCloseTimeout: time.Hour,
-		HeartbeatTimeout:    4 * activities.HeartbeatInterval,
+		HeartbeatTimeout:    heartbeatTimeout,
+		WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval:    activities.InitialBackoff,
 			BackoffCoefficient: 2,
@@ -117,13 +193,23 @@ func deliverOptions(queue, summary string) workflow.ActivityOptions {
 }
 
 // finish records how the notification ended, as often as it takes.
-func (n notification) finish(ctx workflow.Context, result activities.PageResult) (notify.Status, error) {
-	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+func (n *notification) finish(ctx workflow.Context, result activities.PageResult) (notify.Status, error) {
+	if err := n.writing.Lock(ctx); err != nil {
+		return "", err
+	}
+	defer n.writing.Unlock()
+	var status notify.Status
+	err := workflow.ExecuteActivity(recording(ctx, "record the end"), a.Finish, n.ID, result).Get(ctx, &status)
+	n.ended = err == nil
+	return status, err
+}
+
+// recording is for the short activities that write to the notification's
+// document, as often as it takes.
+func recording(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: time.Minute},
-		Summary:             "record the end",
+		Summary:             summary,
 	})
-	var status notify.Status
-	err := workflow.ExecuteActivity(ctx, a.Finish, n.ID, result).Get(ctx, &status)
-	return status, err
 }

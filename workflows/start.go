@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/belfry-notify/belfry/activities"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -56,6 +57,63 @@ func (s *Starter) Redeliver(ctx context.Context, in RedeliveryInput) error {
 	options.StaticSummary = "a delivery of notification " + in.NotificationID + " tried again by hand"
 	return s.start(ctx, options, Redelivery, in)
 }
+
+// Cancel stops what is unsent of a notification, and answers what it could
+// stop. Like Reschedule, Pause and Resume it is notify.CodeNotFound when no
+// workflow of that id runs.
+func (s *Starter) Cancel(ctx context.Context, id string) (activities.PageResult, error) {
+	var stopped activities.PageResult
+	return stopped, s.update(ctx, id, CancelUpdate, &stopped)
+}
+
+// Reschedule moves the time at which a notification that waits is to go out;
+// notify.CodeTooLate when it waits no more, notify.CodeInvalid when it expires
+// before.
+func (s *Starter) Reschedule(ctx context.Context, id string, at time.Time) error {
+	return s.update(ctx, id, RescheduleUpdate, nil, at)
+}
+
+// Pause holds back what is not begun; notify.CodeTooLate when nothing is left.
+func (s *Starter) Pause(ctx context.Context, id string) error {
+	return s.update(ctx, id, PauseUpdate, nil)
+}
+
+// Resume goes on after a Pause.
+func (s *Starter) Resume(ctx context.Context, id string) error {
+	return s.update(ctx, id, ResumeUpdate, nil)
+}
+
+// update has a notification's workflow carry out an update and waits for its
+// answer.
+func (s *Starter) update(ctx context.Context, id, name string, answer any, args ...any) error {
+	handle, err := s.client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: NotificationID(id), UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = handle.Get(ctx, answer)
+	}
+	if err == nil {
+		return nil
+	}
+	result := &notify.Error{Code: notify.CodeUnavailable, Detail: name + " " + NotificationID(id), Err: err}
+	var refused *temporal.ApplicationError
+	var missing *serviceerror.NotFound
+	switch {
+	case errors.As(err, &missing), errors.As(err, &refused) && refused.Type() == endedMeanwhile:
+		result.Code = notify.CodeNotFound
+	case refused != nil && refused.Type() == TooLate:
+		result.Code, result.Detail, result.Err = notify.CodeTooLate, refused.Message(), nil
+	case refused != nil && refused.Type() == string(notify.CodeInvalid):
+		result = &notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{{
+			Location: "body.send_at", Message: refused.Message(), Value: args[0],
+		}}}
+	}
+	return result
+}
+
+// endedMeanwhile is the type of the server's error about an update whose
+// workflow ended before it had answered.
+const endedMeanwhile = "AcceptedUpdateCompletedWorkflow"
 
 // once are the options of a workflow that there is one of for an id, for ever.
 func (s *Starter) once(id string) client.StartWorkflowOptions {

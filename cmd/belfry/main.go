@@ -17,16 +17,20 @@ import (
 var version = "dev"
 
 type cli struct {
-	API      apiCommand      `cmd:"" help:"Answer the HTTP API."`
-	Worker   workerCommand   `cmd:"" help:"Run the notifications: look up, render, send, record."`
-	Starter  starterCommand  `cmd:"" help:"Take in events from RabbitMQ."`
-	All      allCommand      `cmd:"" help:"api, worker and starter in one process."`
-	IDP      idpCommand      `cmd:"" name:"idp" help:"Serve users from a file over the idp contract."`
-	Send     sendCommand     `cmd:"" help:"Send a notification."`
-	Status   statusCommand   `cmd:"" help:"See how a notification stands."`
-	Template templateCommand `cmd:"" help:"List, show, put and preview templates."`
-	Health   healthCommand   `cmd:"" help:"Ask the API on this machine whether it is alive, as a container's health check."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
+	API        apiCommand        `cmd:"" help:"Answer the HTTP API."`
+	Worker     workerCommand     `cmd:"" help:"Run the notifications: look up, render, send, record."`
+	Starter    starterCommand    `cmd:"" help:"Take in events from RabbitMQ."`
+	All        allCommand        `cmd:"" help:"api, worker and starter in one process."`
+	IDP        idpCommand        `cmd:"" name:"idp" help:"Serve users from a file over the idp contract."`
+	Send       sendCommand       `cmd:"" help:"Send a notification."`
+	Status     statusCommand     `cmd:"" help:"See how a notification stands."`
+	Template   templateCommand   `cmd:"" help:"List, show, put and preview templates."`
+	Cancel     cancelCommand     `cmd:"" help:"Stop what is unsent of a notification."`
+	Reschedule rescheduleCommand `cmd:"" help:"Move the time at which a waiting notification is to go out."`
+	Pause      pauseCommand      `cmd:"" help:"Hold back what is not begun of a notification."`
+	Resume     resumeCommand     `cmd:"" help:"Go on with a paused notification."`
+	Health     healthCommand     `cmd:"" help:"Ask the API on this machine whether it is alive, as a container's health check."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 type versionCommand struct{}

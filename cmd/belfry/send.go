@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/mail"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -15,16 +16,18 @@ import (
 
 type sendCommand struct {
 	server
-	Template       string   `help:"Template to send: its name, or name@version." placeholder:"NAME" xor:"what"`
-	Subject        string   `help:"Subject of free-form content; with --html." placeholder:"TEXT" xor:"what"`
-	HTML           string   `help:"HTML of free-form content; @FILE reads it from a file." name:"html" placeholder:"TEXT"`
-	Text           string   `help:"Text beside --html, made from it by default; @FILE reads it from a file." placeholder:"TEXT"`
-	To             []string `required:"" help:"User id or mail address, ann@example.com or 'Ann <ann@example.com>'; may be given many times." placeholder:"WHOM" sep:"none"`
-	Data           string   `help:"What the template sees, a JSON object; @FILE reads it from a file, - from standard input." placeholder:"JSON" default:"{}"`
-	Channel        []string `help:"Channel to send over, email by default; may be given many times." placeholder:"NAME"`
-	Tag            []string `help:"Tag to find it by; may be given many times." placeholder:"TAG" sep:"none"`
-	IdempotencyKey *string  `help:"Sending twice under the same key sends once. A random one by default, for the tries of this command." placeholder:"KEY"`
-	Wait           bool     `help:"Wait until it is done and print the outcome of each delivery."`
+	Template       string        `help:"Template to send: its name, or name@version." placeholder:"NAME" xor:"what"`
+	Subject        string        `help:"Subject of free-form content; with --html." placeholder:"TEXT" xor:"what"`
+	HTML           string        `help:"HTML of free-form content; @FILE reads it from a file." name:"html" placeholder:"TEXT"`
+	Text           string        `help:"Text beside --html, made from it by default; @FILE reads it from a file." placeholder:"TEXT"`
+	To             []string      `required:"" help:"User id or mail address, ann@example.com or 'Ann <ann@example.com>'; may be given many times." placeholder:"WHOM" sep:"none"`
+	Data           string        `help:"What the template sees, a JSON object; @FILE reads it from a file, - from standard input." placeholder:"JSON" default:"{}"`
+	Channel        []string      `help:"Channel to send over, email by default; may be given many times." placeholder:"NAME"`
+	SendAt         time.Time     `help:"When it is to go out, such as 2026-12-01T09:00:00Z; now by default." placeholder:"TIME" xor:"when" format:"2006-01-02T15:04:05Z07:00"`
+	Delay          time.Duration `help:"After how long it is to go out, such as 90m." placeholder:"DURATION" xor:"when"`
+	Tag            []string      `help:"Tag to find it by; may be given many times." placeholder:"TAG" sep:"none"`
+	IdempotencyKey *string       `help:"Sending twice under the same key sends once. A random one by default, for the tries of this command." placeholder:"KEY"`
+	Wait           bool          `help:"Wait until it is done and print the outcome of each delivery."`
 }
 
 // maxKey is how many characters an idempotency key may have.
@@ -54,6 +57,8 @@ type sendRequest struct {
 	Channels []string           `json:"channels,omitempty"`
 	Data     json.RawMessage    `json:"data"`
 	Tags     []string           `json:"tags,omitempty"`
+	SendAt   *time.Time         `json:"send_at,omitempty"`
+	Delay    string             `json:"delay,omitempty"`
 }
 
 // Run sends a notification.
@@ -113,6 +118,12 @@ func (c *sendCommand) request(ctx context.Context, env *environment) (*sendReque
 		return nil, err
 	}
 	request := &sendRequest{Template: c.Template, Data: data, Channels: c.Channel, Tags: c.Tag}
+	if !c.SendAt.IsZero() {
+		request.SendAt = &c.SendAt
+	}
+	if c.Delay != 0 {
+		request.Delay = c.Delay.String()
+	}
 	if c.Template == "" {
 		email := &notify.Email{Subject: c.Subject}
 		if email.HTML, err = env.read(ctx, c.HTML); err != nil {

@@ -13,6 +13,7 @@ const (
 	CodeConflict            Code = "conflict"
 	CodeIdempotencyConflict Code = "idempotency_conflict"
 	CodeUserNotFound        Code = "user_not_found"
+	CodeTooLate             Code = "too_late"    // there is nothing left to stop or to move
 	CodeUnavailable         Code = "unavailable" // a neighbour cannot be reached; trying again can help
 	CodeInternal            Code = "internal"
 )
@@ -23,6 +24,7 @@ type Error struct {
 	Code   Code
 	Detail string       // for a person; never holds a secret
 	Fields []FieldError // with CodeInvalid: what is wrong where, all of it
+	Counts *Counts      // with CodeTooLate: how the deliveries stand
 	Err    error        // the cause, may be nil
 }
 

@@ -43,21 +43,35 @@ func (s *Store) Notification(ctx context.Context, id string) (*notify.Record, er
 // UpdateProgress writes how far a notification has come; only its workflow
 // calls this. CodeNotFound when the notification was never stored.
 func (s *Store) UpdateProgress(ctx context.Context, id string, p notify.Progress) error {
-	_, err := s.updates.do(ctx, progressUpdate{id, p})
+	_, err := s.updates.do(ctx, notificationUpdate{id, p})
 	return err
 }
 
-type progressUpdate struct {
-	id       string
-	progress notify.Progress
+// UpdateStatus writes where a notification stands that has not ended; only its
+// workflow calls this.
+func (s *Store) UpdateStatus(ctx context.Context, id string, status notify.Status) error {
+	_, err := s.updates.do(ctx, notificationUpdate{id, bson.D{{Key: "status", Value: status}}})
+	return err
 }
 
-func (u progressUpdate) filter() bson.D { return bson.D{{Key: "_id", Value: u.id}} }
-func (u progressUpdate) change() bson.D { return bson.D{{Key: "$set", Value: u.progress}} }
+// UpdateTimes writes when a notification is to go out and when it expires; only
+// its workflow calls this.
+func (s *Store) UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error {
+	_, err := s.updates.do(ctx, notificationUpdate{id, bson.D{{Key: "send_at", Value: sendAt}, {Key: "expires_at", Value: expiresAt}}})
+	return err
+}
 
-// updateAll writes how far notifications have come. If some of several are not
+type notificationUpdate struct {
+	id  string
+	set any
+}
+
+func (u notificationUpdate) filter() bson.D { return bson.D{{Key: "_id", Value: u.id}} }
+func (u notificationUpdate) change() bson.D { return bson.D{{Key: "$set", Value: u.set}} }
+
+// updateAll writes to notifications. If some of several are not
 // there, the server does not say which: then each is asked for alone.
-func (s *Store) updateAll(ctx context.Context, updates []progressUpdate) []result[struct{}] {
+func (s *Store) updateAll(ctx context.Context, updates []notificationUpdate) []result[struct{}] {
 	results := make([]result[struct{}], len(updates))
 	if len(updates) > 1 {
 		models := make([]mongo.WriteModel, len(updates))
@@ -118,14 +132,14 @@ func (s *Store) Notifications(ctx context.Context, q NotificationQuery) ([]notif
 		}))
 }
 
-// Unfinished lists the ids of notifications without an end that were accepted
+// Unfinished lists the ids of notifications without an end that were to go out
 // before a moment, in their order, after the given one.
 func (s *Store) Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]string, error) {
 	found, err := list[struct {
 		ID string `bson:"_id"`
 	}](ctx, s.notifications, bson.D{
 		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{notify.StatusScheduled, notify.StatusSending, notify.StatusPaused}}}},
-		{Key: "created_at", Value: bson.D{{Key: "$lt", Value: before}}},
+		{Key: "send_at", Value: bson.D{{Key: "$lt", Value: before}}},
 		{Key: "_id", Value: bson.D{{Key: "$gt", Value: afterID}}},
 	}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	ids := make([]string, len(found))

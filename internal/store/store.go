@@ -46,7 +46,7 @@ type Store struct {
 	insertDelivery     *inserter
 	insertClaim        *inserter
 	insertEvent        *inserter
-	updates            *gatherer[progressUpdate, struct{}]
+	updates            *gatherer[notificationUpdate, struct{}]
 	newestVersions     *gatherer[string, newestVersion]
 
 	versions *lru.Cache[notify.TemplateRef, *notify.Template] // immutable, so never stale
@@ -118,7 +118,7 @@ func Open(uri string) (*Store, error) {
 	s.insertDelivery = newInserter(s.deliveries)
 	s.insertClaim = newInserter(s.claims)
 	s.insertEvent = newInserter(s.events)
-	s.updates = &gatherer[progressUpdate, struct{}]{call: s.updateAll, most: maxGathered}
+	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered}
 	s.newestVersions = &gatherer[string, newestVersion]{call: s.findNewest, most: maxGathered}
 	return s, nil
 }
