@@ -15,6 +15,7 @@ require (
 	github.com/osteele/liquid v1.8.1
 	github.com/osteele/tuesday v1.0.4
 	github.com/rabbitmq/amqp091-go v1.16.0
+	github.com/robfig/cron/v3 v3.0.1
 	github.com/stretchr/testify v1.12.1
 	github.com/swaggest/swgui v1.8.5
 	github.com/wneessen/go-mail v0.8.1
