@@ -104,8 +104,9 @@ func TestAGathererWaitsForCompanyOnlyUnderLoad(t *testing.T) {
 		} {
 			go func() {
 				<-time.After(at * time.Microsecond)
-				_, err := g.do(t.Context(), 1)
-				require.NoError(t, err)
+				if _, err := g.do(t.Context(), 1); err != nil {
+					t.Error(err)
+				}
 			}()
 		}
 		<-time.After(time.Second)
