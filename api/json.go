@@ -69,10 +69,11 @@ func describeJSON(err error) error {
 	return fmt.Errorf("not JSON: %s%s, byte %d", strings.TrimPrefix(syntax.Err.Error(), "jsontext: "), where, syntax.ByteOffset)
 }
 
-// requireJSON refuses a body of another content type before it is read.
+// requireJSON refuses a body of another content type before it is read. An
+// audience's is not JSON.
 func requireJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if hasBody(r) {
+		if hasBody(r) && r.URL.Path != audiencesPath {
 			media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 			if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
 				writeProblem(w, newProblem(http.StatusUnsupportedMediaType,

@@ -64,6 +64,7 @@ type Config struct {
 	Store     *store.Store
 	Templates Templates
 	Starter   Starter
+	Schedules Schedules
 	Providers []string         // the names of those that are configured
 	Checks    map[string]Check // by the neighbour's name, for /readyz: without these nothing is accepted
 	Informs   map[string]Check // also shown by /readyz, whose status they do not decide
@@ -72,6 +73,7 @@ type Config struct {
 	Now       func() time.Time
 
 	SendGridWebhookKey *ecdsa.PublicKey // of its signed event webhook; nil: there is none
+	AudienceRetention  time.Duration    // how long audiences are kept; 0: audience.DefaultRetention
 }
 
 // A Server answers Belfry's HTTP API.
@@ -157,6 +159,8 @@ func (s *Server) Handler() http.Handler {
 	s.controlRoutes(api)
 	s.deliveryRoutes(api)
 	s.webhookRoutes(api)
+	s.audienceRoutes(api)
+	s.scheduleRoutes(api)
 	return router
 }
 

@@ -28,7 +28,7 @@ const (
 
 // Run polls and works until ctx ends, then finishes what is in flight. While
 // Temporal is away it waits.
-func Run(ctx context.Context, c client.Client, a *activities.Activities, log *slog.Logger) error {
+func Run(ctx context.Context, c client.Client, a *activities.Activities, runs *activities.Runs, log *slog.Logger) error {
 	fatal := make(chan error, 1)
 	onFatal := func(err error) {
 		select {
@@ -39,7 +39,10 @@ func Run(ctx context.Context, c client.Client, a *activities.Activities, log *sl
 	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout, OnFatalError: onFatal})
 	main.RegisterWorkflow(workflows.Notification)
 	main.RegisterWorkflow(workflows.Redelivery)
+	main.RegisterWorkflow(workflows.ScheduledRun)
+	main.RegisterWorkflow(workflows.Backfill)
 	main.RegisterActivity(a)
+	main.RegisterActivity(runs)
 	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect, onFatal))
 	direct.RegisterActivity(a)
 	high := worker.New(c, workflows.EmailHighTaskQueue, activitiesOnly(concurrentDirect, onFatal))

@@ -27,6 +27,8 @@ func TestReplay(t *testing.T) {
 			replayer := worker.NewWorkflowReplayer()
 			replayer.RegisterWorkflow(workflows.Notification)
 			replayer.RegisterWorkflow(workflows.Redelivery)
+			replayer.RegisterWorkflow(workflows.ScheduledRun)
+			replayer.RegisterWorkflow(workflows.Backfill)
 			quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(quiet, path))
 		})

@@ -29,6 +29,7 @@ type cli struct {
 	Reschedule rescheduleCommand `cmd:"" help:"Move the time at which a waiting notification is to go out."`
 	Pause      pauseCommand      `cmd:"" help:"Hold back what is not begun of a notification."`
 	Resume     resumeCommand     `cmd:"" help:"Go on with a paused notification."`
+	Schedule   scheduleCommand   `cmd:"" help:"Create, list, show, pause, unpause, trigger and delete schedules."`
 	Health     healthCommand     `cmd:"" help:"Ask the API on this machine whether it is alive, as a container's health check."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }

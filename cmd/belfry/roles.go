@@ -192,6 +192,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Templates: b.templates,
 			Providers: b.cfg.EmailProvider,
 			Starter:   workflows.NewStarter(b.temporal, b.namespace, eager, b.cfg.DirectLimit),
+			Schedules: b.schedules(),
 			Checks:    b.checks(),
 			Informs:   b.informs(),
 			UILink:    b.uiLink(),
@@ -199,6 +200,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Now:       time.Now,
 
 			SendGridWebhookKey: b.cfg.SendGridWebhookKey,
+			AudienceRetention:  b.cfg.AudienceRetention,
 		}, nil)
 	})
 }
@@ -214,7 +216,7 @@ func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
 		Renderer:    b.templates,
 		Email:       providers,
 		Log:         b.log,
-		Now:         func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
+		Now:         now,
 		NewToken:    uuid.NewString,
 		Patience:    activities.DefaultPatience,
 		Concurrency: b.cfg.SMTP.MaxConnections,
@@ -227,8 +229,9 @@ func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
 		Log:      b.log,
 		Every:    b.cfg.SweepInterval,
 	}
-	run.Go(func() error { return worker.Run(ctx, b.temporal, a, b.log) })
+	run.Go(func() error { return worker.Run(ctx, b.temporal, a, b.runs(), b.log) })
 	run.Go(func() error { return sweep.Run(ctx) })
+	run.Go(func() error { return b.scheduleSweep().Run(ctx) })
 }
 
 // ensureIndexes tries until MongoDB is there.

@@ -82,7 +82,7 @@ func TestStaleConnection(t *testing.T) {
 func TestStaleConnectionThatIsSilent(t *testing.T) {
 	t.Parallel()
 	server := serve(t, answers{"MAIL#2": silence}, answers{})
-	p := server.provider(func(c *SMTPConfig) { c.CommandTimeout = time.Second })
+	p := server.provider(func(c *SMTPConfig) { c.CommandTimeout = 4 * time.Second })
 	require.Equal(t, sent, p.Send(t.Context(), hello()).Kind)
 	require.Equal(t, sent, p.Send(t.Context(), hello()).Kind)
 	require.Equal(t, 2, server.count())

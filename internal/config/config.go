@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/idp"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	TemporalUIURL      string                 // TEMPORAL_UI_URL, empty: no links to it
 	DirectLimit        int                    // DIRECT_LIMIT
 	SweepInterval      time.Duration          // SWEEP_INTERVAL
+	AudienceRetention  time.Duration          // AUDIENCE_RETENTION
 }
 
 // An Error says which variable has a wrong value, and what is wrong with it.
@@ -73,6 +75,8 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		TemporalUIURL: strings.TrimSuffix(l.web("TEMPORAL_UI_URL", ""), "/"),
 		DirectLimit:   l.number("DIRECT_LIMIT", 10, 0, 100),
 		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
+
+		AudienceRetention: l.duration("AUDIENCE_RETENTION", audience.DefaultRetention, time.Hour),
 	}
 	c.SendGrid = l.sendGrid(c.SMTP)
 	if slices.Contains(c.EmailProvider, "sendgrid") && c.SendGrid.APIKey == "" {

@@ -58,6 +58,8 @@ func TestDefaults(t *testing.T) {
 		EmailProvider: []string{"smtp"},
 		DirectLimit:   10,
 		SweepInterval: time.Minute,
+
+		AudienceRetention: 30 * 24 * time.Hour,
 	}
 	got, err := Load(variables{}.lookup)
 	require.NoError(t, err)
@@ -79,7 +81,7 @@ func TestEveryVariable(t *testing.T) {
 		"SMTP_HELLO_NAME": "me.example", "SMTP_ENVELOPE_SENDER": "bounces@example.com", "SMTP_MESSAGE_ID_DOMAIN": "example.com",
 		"SENDGRID_API_KEY": "SG.x", "SENDGRID_URL": "http://127.0.0.1:1", "SENDGRID_CONNECTIONS": "4", "SENDGRID_RATE": "6000/m",
 		"SENDGRID_WEBHOOK_KEY": webhookKey, "EMAIL_FROM": "Ann <ann@bücher.example>", "EMAIL_PROVIDER": "sendgrid, smtp",
-		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "AUDIENCE_RETENTION": "48h", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 	}.lookup)
 	require.NoError(t, err)
 	require.NotNil(t, got.SendGridWebhookKey)
@@ -104,6 +106,8 @@ func TestEveryVariable(t *testing.T) {
 		TemporalUIURL: "https://ui.example",
 		DirectLimit:   5,
 		SweepInterval: 90 * time.Second,
+
+		AudienceRetention: 48 * time.Hour,
 	}, got)
 }
 
@@ -135,6 +139,7 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 		"TEMPORAL_UI_URL":        {"ui.example", "ftp://ui.example", "https:///hunter2", "https://u:hunter2@x:port"},
 		"DIRECT_LIMIT":           {"-1", "101", "few"},
 		"SWEEP_INTERVAL":         {"60", "1ms", "-1m", "soon"},
+		"AUDIENCE_RETENTION":     {"30d", "59m", "-1h", "long"},
 		"LOG_LEVEL":              {"loud", "a\nb"},
 		"LOG_FORMAT":             {"xml", "a\nb"},
 	} {

@@ -116,6 +116,9 @@ type Notification struct {
 	Provider  string    `json:"provider,omitempty"`   // forces one; empty: as configured
 	OnUnknown OnUnknown `json:"on_unknown,omitempty"` // empty: resend
 
+	Schedule    string     `json:"schedule,omitempty"` // which schedule it is a run of
+	ScheduledAt *time.Time `json:"scheduled_at,omitempty"`
+
 	CreatedAt time.Time `json:"created_at"`
 	SendAt    time.Time `json:"send_at"`
 	ExpiresAt time.Time `json:"expires_at"`

@@ -1,5 +1,5 @@
-// Package store keeps templates, notifications, claims and deliveries in
-// MongoDB.
+// Package store keeps templates, schedules, notifications, claims and deliveries
+// in MongoDB.
 //
 // On the hot path it only inserts, finds and updates by a lone string _id, and
 // each document is updated by one writer: no upserts, no transactions, no
@@ -22,6 +22,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/schedule"
 )
 
 // defaultDatabase is used when the URI names none.
@@ -38,24 +39,29 @@ type Store struct {
 	notifications *mongo.Collection
 	deliveries    *mongo.Collection
 	claims        *mongo.Collection
-	templates     *mongo.Collection
+	runs          *mongo.Collection
 	keys          *mongo.Collection
 	events        *mongo.Collection
+	audiences     *mongo.Collection
+	audiencePages *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
 	insertClaim        *inserter
 	insertEvent        *inserter
 	updates            *gatherer[notificationUpdate, struct{}]
-	newestVersions     *gatherer[string, newestVersion]
 
-	versions *lru.Cache[notify.TemplateRef, *notify.Template] // immutable, so never stale
-	highest  *lru.Cache[string, int]                          // the highest version seen of a template
-	recent   *lru.Cache[string, *notify.Notification]         // small ones, as accepted
+	templates *versionLog[notify.Template]
+	schedules *versionLog[schedule.Schedule]
+
+	recent *lru.Cache[string, *notify.Notification] // small ones, as accepted
 }
 
-// cachedTemplates bounds how many template versions are kept in memory.
-const cachedTemplates = 512
+// How many versions of templates and of schedules are kept in memory.
+const (
+	cachedTemplates = 512
+	cachedSchedules = 128
+)
 
 // The notifications kept in memory until their worker asks for them: how many,
 // and to how many recipients at most. With 64 KiB of data each, the most there
@@ -89,14 +95,6 @@ func Open(uri string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}
-	versions, err := lru.New[notify.TemplateRef, *notify.Template](cachedTemplates)
-	if err != nil {
-		return nil, err
-	}
-	highest, err := lru.New[string, int](cachedTemplates)
-	if err != nil {
-		return nil, err
-	}
 	recent, err := lru.New[string, *notify.Notification](maxRecent)
 	if err != nil {
 		return nil, err
@@ -107,11 +105,11 @@ func Open(uri string) (*Store, error) {
 		notifications: db.Collection("notifications"),
 		deliveries:    db.Collection("deliveries"),
 		claims:        db.Collection("claims"),
-		templates:     db.Collection("templates"),
+		runs:          db.Collection("runs"),
 		keys:          db.Collection("keys"),
 		events:        db.Collection("events"),
-		versions:      versions,
-		highest:       highest,
+		audiences:     db.Collection("audiences"),
+		audiencePages: db.Collection("audience_pages"),
 		recent:        recent,
 	}
 	s.insertNotification = newInserter(s.notifications)
@@ -119,8 +117,12 @@ func Open(uri string) (*Store, error) {
 	s.insertClaim = newInserter(s.claims)
 	s.insertEvent = newInserter(s.events)
 	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered}
-	s.newestVersions = &gatherer[string, newestVersion]{call: s.findNewest, most: maxGathered}
-	return s, nil
+	s.templates, err = newVersionLog[notify.Template](db.Collection("templates"), "template", notify.CodeTemplateNotFound, cachedTemplates)
+	if err != nil {
+		return nil, err
+	}
+	s.schedules, err = newVersionLog[schedule.Schedule](db.Collection("schedules"), "schedule", notify.CodeNotFound, cachedSchedules)
+	return s, err
 }
 
 // Close ends the connection; operations in flight may finish until ctx ends.
@@ -133,7 +135,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // EnsureIndexes creates the indexes that the queries of this package want. An
 // index that the server does not implement is logged once and left out: its
-// queries scan then.
+// queries scan then, or what expires is kept.
 func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 	wanted := map[*mongo.Collection][]bson.D{
 		s.deliveries: {
@@ -151,24 +153,45 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		s.events: {
 			{{Key: "delivery_id", Value: 1}},
 		},
-		s.templates: {
+		s.templates.in: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
+		},
+		s.schedules.in: {
+			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
+		},
+		s.runs: {
+			{{Key: "schedule", Value: 1}, {Key: "scheduled_at", Value: -1}},
 		},
 	}
 	for collection, keys := range wanted {
 		for _, key := range keys {
-			_, err := collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: key})
-			if isNotImplemented(err) {
-				log.WarnContext(ctx, "index not implemented by this server, going on without",
-					"collection", collection.Name(), "index", key, "error", err)
-				continue
-			}
-			if err != nil {
-				return unavailable("create an index on "+collection.Name(), err)
+			if err := ensureIndex(ctx, log, collection, mongo.IndexModel{Keys: key}); err != nil {
+				return err
 			}
 		}
 	}
+	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages} {
+		if err := ensureIndex(ctx, log, collection, expiry); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// expiry is the index by which a server deletes what has expired.
+var expiry = mongo.IndexModel{
+	Keys:    bson.D{{Key: "expires_at", Value: 1}},
+	Options: options.Index().SetExpireAfterSeconds(0),
+}
+
+func ensureIndex(ctx context.Context, log *slog.Logger, collection *mongo.Collection, index mongo.IndexModel) error {
+	_, err := collection.Indexes().CreateOne(ctx, index)
+	if isNotImplemented(err) {
+		log.WarnContext(ctx, "index not implemented by this server, going on without",
+			"collection", collection.Name(), "index", index.Keys, "error", err)
+		return nil
+	}
+	return unavailable("create an index on "+collection.Name(), err)
 }
 
 // notImplemented is MongoDB's error code for what a server lacks.

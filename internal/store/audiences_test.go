@@ -1,0 +1,157 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"github.com/belfry-notify/belfry/internal/audience"
+	"github.com/belfry-notify/belfry/internal/mongotest"
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+func newAudience(pages int) *audience.Audience {
+	return &audience.Audience{
+		ID: uuid.NewString(), Total: pages * 2, Duplicates: 1, Pages: pages, CreatedAt: now(), ExpiresAt: now().Add(time.Hour),
+	}
+}
+
+// pagesOf are pages of two, and then an error if there is one.
+func pagesOf(pages int, err error) iter.Seq2[[]notify.Recipient, error] {
+	return func(yield func([]notify.Recipient, error) bool) {
+		for i := range pages {
+			if !yield([]notify.Recipient{{UserID: fmt.Sprint(i)}, {Email: fmt.Sprintf("u%d@example.com", i), Name: "Ü"}}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// countPages counts the pages that are stored, of whatever audience.
+func countPages(t *testing.T, uri string) int64 {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	require.NoError(t, err)
+	cs, err := connstring.ParseAndValidate(uri)
+	require.NoError(t, err)
+	n, err := client.Database(cs.Database).Collection("audience_pages").CountDocuments(ctx, bson.D{})
+	require.NoError(t, err)
+	require.NoError(t, client.Disconnect(ctx))
+	return n
+}
+
+func TestAnAudienceIsKeptInPages(t *testing.T) {
+	t.Parallel()
+	uri := mongotest.NewURI(t)
+	s := reopen(t, uri)
+	ctx := t.Context()
+	const pages = 105 // more than one write takes in and out
+	a, other := newAudience(pages), newAudience(1)
+	for _, a := range []*audience.Audience{a, other} {
+		require.NoError(t, s.InsertAudience(ctx, a, pagesOf(a.Pages, nil)))
+		stored, err := s.Audience(ctx, a.ID, now())
+		require.NoError(t, err)
+		require.Equal(t, a, stored)
+	}
+	for page := range pages {
+		recipients, err := s.AudiencePage(ctx, a.ID, page)
+		require.NoError(t, err)
+		require.Equal(t, []notify.Recipient{{UserID: fmt.Sprint(page)}, {Email: fmt.Sprintf("u%d@example.com", page), Name: "Ü"}}, recipients)
+	}
+	_, err := s.AudiencePage(ctx, a.ID, pages)
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err))
+
+	require.NoError(t, s.DeleteAudience(ctx, a.ID, now()))
+	_, err = s.Audience(ctx, a.ID, now())
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err))
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(s.DeleteAudience(ctx, a.ID, now())))
+	require.EqualValues(t, 1, countPages(t, uri), "the other one's")
+	_, err = s.AudiencePage(ctx, other.ID, 0)
+	require.NoError(t, err)
+}
+
+func TestAnExpiredAudienceIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	a := newAudience(1)
+	require.NoError(t, s.InsertAudience(t.Context(), a, pagesOf(1, nil)))
+	_, err := s.Audience(t.Context(), a.ID, a.ExpiresAt.Add(-time.Millisecond))
+	require.NoError(t, err)
+	_, err = s.Audience(t.Context(), a.ID, a.ExpiresAt)
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err))
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(s.DeleteAudience(t.Context(), a.ID, a.ExpiresAt)))
+}
+
+func TestAnAudienceThatBreaksOffLeavesNothing(t *testing.T) {
+	t.Parallel()
+	uri := mongotest.NewURI(t)
+	s := reopen(t, uri)
+	full := errors.New("the disk is full")
+	ctx, cancel := context.WithCancel(t.Context())
+	tests := []struct {
+		name  string
+		pages iter.Seq2[[]notify.Recipient, error]
+		want  error
+	}{
+		{"the pages cannot be read on", pagesOf(11, full), full},
+		{"a page is missing", pagesOf(11, nil), nil},
+		{"a page is missing and there was but one write", pagesOf(1, nil), nil},
+		{"the caller goes away", func(yield func([]notify.Recipient, error) bool) {
+			for page, err := range pagesOf(12, nil) {
+				if yield(page, err); page[0].UserID == "9" {
+					cancel()
+				}
+			}
+		}, context.Canceled},
+	}
+	for _, test := range tests { // one after the other: they count the same pages
+		a := newAudience(12)
+		err := s.InsertAudience(ctx, a, test.pages)
+		require.Error(t, err, test.name)
+		if test.want != nil {
+			require.ErrorIs(t, err, test.want, test.name)
+		}
+		_, err = s.Audience(t.Context(), a.ID, now())
+		require.Equal(t, notify.CodeNotFound, notify.CodeOf(err), test.name)
+		require.Zero(t, countPages(t, uri), test.name)
+	}
+}
+
+func TestAFullPageOfLongNamesFits(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	page := make([]notify.Recipient, audience.PageSize)
+	for i := range page {
+		name := make([]rune, notify.MaxNameLength)
+		for j := range name {
+			name[j] = rune(0x1f300 + (i*31+j*7)%700)
+		}
+		page[i] = notify.Recipient{Email: fmt.Sprintf("%d@example.com", i), Name: string(name)}
+	}
+	a := newAudience(16)
+	require.NoError(t, s.InsertAudience(t.Context(), a, func(yield func([]notify.Recipient, error) bool) {
+		for range a.Pages {
+			if !yield(slices.Clone(page), nil) {
+				return
+			}
+		}
+	}))
+	stored, err := s.AudiencePage(t.Context(), a.ID, 15)
+	require.NoError(t, err)
+	require.Equal(t, page, stored)
+}
