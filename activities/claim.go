@@ -28,6 +28,7 @@ type Ledger interface {
 	InsertDelivery(ctx context.Context, d *notify.Delivery) error
 	Delivery(ctx context.Context, id string) (*notify.Delivery, error)
 	ReplaceDelivery(ctx context.Context, d *notify.Delivery) error
+	ChunkLedger
 }
 
 // clockSkew is how far the clocks of two workers may be apart: a successor
@@ -35,8 +36,8 @@ type Ledger interface {
 const clockSkew = 2 * time.Second
 
 // deliver takes one delivery as far as it gets now: to its end, or to an error
-// that says why it has to wait.
-func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, channel notify.Channel) (*notify.Delivery, error) {
+// that says why it has to wait. One that was in a chunk has that as its base.
+func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, channel notify.Channel, from *base) (*notify.Delivery, error) {
 	delivery := &notify.Delivery{
 		ID:             notify.DeliveryID(j.notification.ID, channel, to),
 		NotificationID: j.notification.ID,
@@ -45,10 +46,13 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		Address:        to.Email,
 		CreatedAt:      j.notification.CreatedAt,
 	}
+	if from != nil {
+		delivery.Entry = from.entry
+	}
 	var first, last *notify.Claim
 	var err error
-	if j.again {
-		if first, last, err = a.claims(ctx, delivery.ID); err != nil {
+	if j.again || from != nil {
+		if first, last, err = a.claims(ctx, delivery.ID, from); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +73,7 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		claim.Token = token
 		err = a.Store.InsertClaim(ctx, claim)
 		if notify.CodeOf(err) == notify.CodeConflict {
-			if first, last, err = a.claims(ctx, delivery.ID); err != nil {
+			if first, last, err = a.claims(ctx, delivery.ID, from); err != nil {
 				return nil, err
 			}
 			if last == nil || last.ID != claim.ID || last.Token != token {
@@ -86,9 +90,13 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 }
 
 // claims reads a delivery's last claim, and the first one that holds the
-// content to send; nil when there is none.
-func (a *Activities) claims(ctx context.Context, deliveryID string) (first, last *notify.Claim, err error) {
-	for n := 1; ; n++ {
+// content to send; nil when there is none. Its own claims follow the base.
+func (a *Activities) claims(ctx context.Context, deliveryID string, from *base) (first, last *notify.Claim, err error) {
+	n := 1
+	if from != nil {
+		first, last, n = from.first, from.last, from.last.Number+1
+	}
+	for ; ; n++ {
 		claim, err := a.Store.Claim(ctx, notify.ClaimID(deliveryID, n))
 		if notify.CodeOf(err) == notify.CodeNotFound {
 			return first, last, nil
@@ -176,11 +184,11 @@ func follow(j job, claim, first, last *notify.Claim) error {
 		if over := last.Deadline.Add(clockSkew); claim.At.Before(over) {
 			return &laterError{after: over.Sub(claim.At), cause: "an earlier attempt is in doubt until its deadline"}
 		}
-		attempt.Error = "the sender stopped before it recorded an outcome"
+		attempt.Error = senderStopped
 	default:
 		attempt.Error = last.Outcome.Error
 	}
-	if !last.Reopens() { // which was no attempt
+	if last.Tried() {
 		claim.Attempts = appendAttempt(last.Attempts, attempt)
 	}
 	notAgain := last.InDoubt() && j.notification.OnUnknown == notify.OnUnknownSkip
@@ -218,18 +226,10 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 	cancel()
 
 	now := a.Now()
-	d.Provider = claim.Provider
-	d.Attempts = appendAttempt(d.Attempts, notify.Attempt{At: claim.At, Provider: claim.Provider, Error: outcome.Detail})
+	if conclude(d, claim, outcome, now) {
+		return a.end(ctx, d, claim.Reopened)
+	}
 	switch outcome.Kind {
-	case notify.OutcomeSent:
-		d.State, d.SentAt, d.ProviderID, d.Resent = notify.StateSent, &now, outcome.ProviderID, claim.Doubts > 0
-		return a.end(ctx, d, claim.Reopened)
-	case notify.OutcomePermanent:
-		d.State, d.Reason = notify.StateFailed, outcome.Reason
-		if claim.Doubts > 0 { // an earlier attempt may have gone out all the same
-			d.State = notify.StateUnknown
-		}
-		return a.end(ctx, d, claim.Reopened)
 	case notify.OutcomeTransient, notify.OutcomeUnknown:
 		err := a.persist(ctx, func(ctx context.Context) error {
 			return a.Store.RecordOutcome(ctx, claim.ID, notify.ClaimOutcome{
@@ -242,6 +242,26 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 		return nil, &laterError{after: outcome.RetryAfter, cause: outcome.Detail}
 	default:
 		return nil, fmt.Errorf("provider %s answered with outcome %q", claim.Provider, outcome.Kind)
+	}
+}
+
+// conclude says in a delivery what an attempt at it came to, and whether that
+// ends it.
+func conclude(d *notify.Delivery, claim *notify.Claim, outcome notify.Outcome, now time.Time) bool {
+	d.Provider = claim.Provider
+	d.Attempts = appendAttempt(claim.Attempts, notify.Attempt{At: claim.At, Provider: claim.Provider, Error: outcome.Detail})
+	switch outcome.Kind {
+	case notify.OutcomeSent:
+		d.State, d.SentAt, d.ProviderID, d.Resent = notify.StateSent, &now, outcome.ProviderID, claim.Doubts > 0
+		return true
+	case notify.OutcomePermanent:
+		d.State, d.Reason = notify.StateFailed, outcome.Reason
+		if claim.Doubts > 0 { // an earlier attempt may have gone out all the same
+			d.State = notify.StateUnknown
+		}
+		return true
+	default:
+		return false
 	}
 }
 

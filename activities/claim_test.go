@@ -324,7 +324,7 @@ func TestAReopenedDeliveryIsTriedAgain(t *testing.T) {
 				ended, _ = w.attempt(t.Context(), n, i > 0)
 			}
 			require.Equal(t, test.state, ended.State)
-			_, last, err := w.claims(t.Context(), ended.ID)
+			_, last, err := w.claims(t.Context(), ended.ID, nil)
 			require.NoError(t, err)
 			require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, last.Number+1, "by hand", w.clock.Now())))
 

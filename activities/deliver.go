@@ -174,7 +174,7 @@ func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageRe
 			}
 			to := recipients[i/len(job.notification.Channels)]
 			channel := job.notification.Channels[i%len(job.notification.Channels)]
-			delivery, err := a.deliver(begun, job, to, channel)
+			delivery, err := a.deliver(begun, job, to, channel, nil)
 			ends[i] = end{delivery, err}
 			return nil
 		})
@@ -189,13 +189,7 @@ func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageRe
 			next = next.with(job, a.Now(), e.err)
 			continue
 		}
-		result.Counts.Add(e.delivery.State, 1)
-		switch e.delivery.Reason { //nolint:exhaustive // the others count as failed
-		case notify.ReasonExpired:
-			result.Expired++
-		case notify.ReasonCancelled:
-			result.Cancelled++
-		}
+		result.count(e.delivery)
 	}
 	return result, next
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -16,14 +17,17 @@ import (
 type memory struct {
 	mu            sync.Mutex
 	claims        map[string]notify.Claim
+	chunks        map[string]notify.Chunk
 	deliveries    map[string]notify.Delivery
 	notifications map[string]notify.Record
 	before        func(ctx context.Context, operation string) error // may be nil
+	lost          map[string]bool                                   // inserts whose answer is lost, once each: tried again, they find their own
 }
 
 func newMemory() *memory {
 	return &memory{
 		claims:        map[string]notify.Claim{},
+		chunks:        map[string]notify.Chunk{},
 		deliveries:    map[string]notify.Delivery{},
 		notifications: map[string]notify.Record{},
 	}
@@ -54,6 +58,10 @@ func insert[T any](ctx context.Context, m *memory, operation string, into map[st
 		return errTaken
 	}
 	into[id] = document
+	if m.lost[operation] {
+		m.lost[operation] = false
+		return errTaken
+	}
 	return nil
 }
 
@@ -106,6 +114,35 @@ func (m *memory) ReplaceDelivery(ctx context.Context, d *notify.Delivery) error 
 	defer leave()
 	m.deliveries[d.ID] = *d
 	return nil
+}
+
+func (m *memory) InsertChunk(ctx context.Context, c *notify.Chunk) error {
+	stored := *c
+	if c.Number > 1 {
+		stored.Entries = nil
+	}
+	operation := "insert chunk"
+	if c.End != nil {
+		operation = "insert end"
+	}
+	return insert(ctx, m, operation, m.chunks, c.ID, stored)
+}
+
+func (m *memory) Chunk(ctx context.Context, id string) (*notify.Chunk, error) {
+	return find(ctx, m, "find chunk", m.chunks, id)
+}
+
+// InsertDeliveries can be held up or made to fail before each of them.
+func (m *memory) InsertDeliveries(ctx context.Context, deliveries []*notify.Delivery) (taken []int, err error) {
+	for i, d := range deliveries {
+		err := insert(ctx, m, "insert delivery", m.deliveries, d.ID, *d)
+		if notify.CodeOf(err) == notify.CodeConflict {
+			taken = append(taken, i)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return taken, nil
 }
 
 func (m *memory) Template(context.Context, notify.TemplateRef) (*notify.Template, error) {
@@ -180,7 +217,10 @@ func (d directory) Lookup(_ context.Context, id string) (notify.User, error) {
 
 // renderer renders the time it was called at, so that content rendered twice
 // is told apart; data "bad" cannot be rendered.
-type renderer struct{ calls int }
+type renderer struct {
+	mu    sync.Mutex
+	calls int
+}
 
 func (r *renderer) Email(_ context.Context, source notify.Email, data notify.Object, _ notify.User) (notify.Email, error) {
 	if data == "bad" {
@@ -188,6 +228,8 @@ func (r *renderer) Email(_ context.Context, source notify.Email, data notify.Obj
 			{Location: "email.subject", Message: `line 1: undefined variable "film"`},
 		}}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.calls++
 	source.Text = "rendering " + strconv.Itoa(r.calls)
 	return source, nil
@@ -249,7 +291,7 @@ type world struct {
 	provider *provider
 	renderer *renderer
 	clock    *clock
-	tokens   int
+	tokens   atomic.Int64
 }
 
 func newWorld() *world {
@@ -266,7 +308,7 @@ func newWorld() *world {
 		Email:       []Provider{w.provider},
 		Log:         slog.New(slog.DiscardHandler),
 		Now:         w.clock.Now,
-		NewToken:    func() string { w.tokens++; return strconv.Itoa(w.tokens) },
+		NewToken:    func() string { return strconv.FormatInt(w.tokens.Add(1), 10) },
 		Patience:    DefaultPatience,
 		Concurrency: 4,
 	}
@@ -292,7 +334,7 @@ func (w *world) attempt(ctx context.Context, n *notify.Notification, again bool)
 	if err != nil {
 		return nil, err
 	}
-	return w.deliver(ctx, j, n.To[0], n.Channels[0])
+	return w.deliver(ctx, j, n.To[0], n.Channels[0], nil)
 }
 
 func (w *world) cancel(ctx context.Context, n *notify.Notification) (*notify.Delivery, error) {
@@ -301,5 +343,5 @@ func (w *world) cancel(ctx context.Context, n *notify.Notification) (*notify.Del
 		return nil, err
 	}
 	j.stopped = notify.ReasonCancelled
-	return w.deliver(ctx, j, n.To[0], n.Channels[0])
+	return w.deliver(ctx, j, n.To[0], n.Channels[0], nil)
 }

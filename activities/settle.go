@@ -27,10 +27,16 @@ func (a *Activities) Stop(ctx context.Context, page Page) (PageResult, error) {
 		return PageResult{}, retryable(err)
 	}
 	job.stopped = notify.ReasonCancelled
+	return a.stop(ctx, func() (PageResult, *wait) { return a.deliverAll(ctx, page, job) })
+}
+
+// stop cancels what is unsent, and waits a little where it could cancel nothing
+// because all is under way.
+func (a *Activities) stop(ctx context.Context, cancel func() (PageResult, *wait)) (PageResult, error) {
 	ticker := time.NewTicker(stopEvery)
 	defer ticker.Stop()
 	for deadline := a.Now().Add(stopPatience); ; {
-		result, wait := a.deliverAll(ctx, page, job)
+		result, wait := cancel()
 		switch {
 		case wait != nil && wait.failed != nil:
 			return result, retryable(wait.failed)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -176,6 +177,23 @@ func (s *Server) definition(ctx context.Context, b *ScheduleBody) (*schedule.Def
 		definition.Calendar = checked.calendar(b.Calendar)
 	}
 	return definition, nil
+}
+
+// inNotification locates what is wrong with a schedule's notification.
+func inNotification(err error) error {
+	var e *notify.Error
+	if !errors.As(err, &e) || e.Code != notify.CodeInvalid {
+		return err
+	}
+	located := *e
+	located.Fields = nil
+	for _, f := range e.Fields {
+		if rest, ok := strings.CutPrefix(f.Location, "body."); ok {
+			f.Location = "body.notification." + rest
+		}
+		located.Fields = append(located.Fields, f)
+	}
+	return &located
 }
 
 // scheduledNotification is what a schedule sends.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -282,21 +281,4 @@ func (s *Server) checkPeriod(from, to time.Time) (fields []notify.FieldError) {
 		fields = append(fields, notify.FieldError{Location: "body.to", Message: "must not be in the future", Value: to.Format(time.RFC3339)})
 	}
 	return fields
-}
-
-// inNotification locates what is wrong with a schedule's notification.
-func inNotification(err error) error {
-	var e *notify.Error
-	if !errors.As(err, &e) || e.Code != notify.CodeInvalid {
-		return err
-	}
-	located := *e
-	located.Fields = nil
-	for _, f := range e.Fields {
-		if rest, ok := strings.CutPrefix(f.Location, "body."); ok {
-			f.Location = "body.notification." + rest
-		}
-		located.Fields = append(located.Fields, f)
-	}
-	return &located
 }

@@ -197,12 +197,14 @@ func TestATemplateThatIsGoneFailsTheRunOnly(t *testing.T) {
 	b.do(http.MethodPost, "/v1/schedules/orphan/trigger", http.StatusNotFound, nil, &problem)
 	require.Equal(t, notify.CodeTemplateNotFound, problem.Code)
 
-	b.do(http.MethodPost, "/v1/templates", http.StatusCreated, welcome, nil)
+	var again notify.Template
+	b.do(http.MethodPost, "/v1/templates", http.StatusCreated, welcome, &again)
+	require.Equal(t, 2, again.Version)
 	var triggered struct {
 		NotificationID string `json:"notification_id"`
 	}
 	b.do(http.MethodPost, "/v1/schedules/orphan/trigger", http.StatusAccepted, nil, &triggered)
-	require.Equal(t, 2, b.wait(triggered.NotificationID).Template.Version, "the newest one")
+	require.Equal(t, again.Ref(), *b.wait(triggered.NotificationID).Template)
 	backfill := map[string]any{"from": run.ScheduledAt, "to": run.ScheduledAt.Add(time.Second)}
 	b.eventually("that second is over", func() bool {
 		return b.status(http.MethodPost, "/v1/schedules/orphan/backfill", backfill) == http.StatusAccepted

@@ -40,6 +40,9 @@ type ClaimOutcome struct {
 	Kind  OutcomeKind `json:"kind"`
 	At    time.Time   `json:"at"`
 	Error string      `json:"error,omitempty"`
+
+	// Untried says that its turn had not come: it was no attempt.
+	Untried bool `json:"untried,omitempty"`
 }
 
 // ClaimID is the id of a delivery's claim with the given number.
@@ -52,6 +55,9 @@ func ClaimID(deliveryID string, number int) string {
 func (c *Claim) InDoubt() bool {
 	return c.Closed == "" && (c.Outcome == nil || c.Outcome.Kind == OutcomeUnknown)
 }
+
+// Tried says whether this was an attempt.
+func (c *Claim) Tried() bool { return !c.Reopens() && (c.Outcome == nil || !c.Outcome.Untried) }
 
 // Reopens says whether this is not a claim to send, but has a delivery that
 // had ended tried again.

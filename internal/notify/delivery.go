@@ -61,6 +61,9 @@ type Delivery struct {
 	// Claim is the number of the claim under which this end was recorded; 0
 	// for one that ended without.
 	Claim int `json:"-" bson:"claim"`
+
+	// Entry says where the content is of one that was in a chunk.
+	Entry EntryRef `json:"-" bson:"entry,omitempty"`
 }
 
 // An Attempt is one try to make a delivery. Provider is who answered: a

@@ -39,6 +39,7 @@ type Store struct {
 	notifications *mongo.Collection
 	deliveries    *mongo.Collection
 	claims        *mongo.Collection
+	chunks        *mongo.Collection
 	runs          *mongo.Collection
 	keys          *mongo.Collection
 	events        *mongo.Collection
@@ -53,6 +54,8 @@ type Store struct {
 
 	templates *versionLog[notify.Template]
 	schedules *versionLog[schedule.Schedule]
+
+	packer *packer
 
 	recent *lru.Cache[string, *notify.Notification] // small ones, as accepted
 }
@@ -105,12 +108,16 @@ func Open(uri string) (*Store, error) {
 		notifications: db.Collection("notifications"),
 		deliveries:    db.Collection("deliveries"),
 		claims:        db.Collection("claims"),
+		chunks:        db.Collection("chunks"),
 		runs:          db.Collection("runs"),
 		keys:          db.Collection("keys"),
 		events:        db.Collection("events"),
 		audiences:     db.Collection("audiences"),
 		audiencePages: db.Collection("audience_pages"),
 		recent:        recent,
+	}
+	if s.packer, err = newPacker(); err != nil {
+		return nil, err
 	}
 	s.insertNotification = newInserter(s.notifications)
 	s.insertDelivery = newInserter(s.deliveries)

@@ -1,0 +1,207 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// senderStopped is what an attempt shows of which nothing more was heard.
+const senderStopped = "the sender stopped before it recorded an outcome"
+
+var errToldToStop = &laterError{cause: "told to stop"}
+
+// composeChunk looks up and renders the entries of a chunk.
+func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk) {
+	entries, puzzled := make([]notify.Entry, len(c.places)), make([]error, len(c.places))
+	var group errgroup.Group
+	group.SetLimit(a.Concurrency)
+	for i, p := range c.places {
+		group.Go(func() error {
+			entries[i], puzzled[i] = a.composeEntry(ctx, j, p)
+			return nil
+		})
+	}
+	_ = group.Wait() // no function of the group fails
+	c.entries, c.puzzled = entries, puzzled
+}
+
+// composeEntry is an entry with what there is to send, or why there is nothing.
+// It fails where that cannot be said now, with an entry that says neither.
+func (a *Activities) composeEntry(ctx context.Context, j job, p place) (notify.Entry, error) {
+	e := notify.Entry{UserID: p.to.UserID, Channel: p.channel, Address: p.to.Email}
+	var claim notify.Claim
+	err := a.compose(ctx, j, p.to, &claim)
+	var unsendable *unsendableError
+	switch {
+	case errors.As(err, &unsendable):
+		e.Reason, e.Refused = unsendable.reason, &unsendable.attempt
+		return e, nil
+	case err != nil:
+		return e, err
+	}
+	e.Address, e.Name, e.Content = claim.Address, claim.Name, claim.Content
+	return e, nil
+}
+
+// readEnded reads which deliveries of a chunk have ended. Those that the last
+// claim's sender may have sent again all the same are marked so.
+func (a *Activities) readEnded(ctx context.Context, c *chunk) error {
+	last := c.last()
+	var group errgroup.Group
+	group.SetLimit(a.Concurrency)
+	for i := range c.entries {
+		group.Go(func() error {
+			claim := last.Claim(i)
+			var doubted *notify.Claim
+			if last.InDoubt(i) {
+				doubted = claim
+			}
+			ended, err := a.ended(ctx, claim.DeliveryID, doubted)
+			c.ended[i] = ended
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// An entryResult is a delivery that has ended, or the outcome with which it is
+// left for later, and why.
+type entryResult struct {
+	delivery *notify.Delivery
+	outcome  notify.ClaimOutcome
+	later    error
+}
+
+// actOnEntry does for one entry what a chunk's claim gives the right to do.
+func (a *Activities) actOnEntry(s *chunkSender, c *chunk, chunkClaim *notify.Chunk, i int) entryResult {
+	claim := chunkClaim.Claim(i)
+	d := &notify.Delivery{
+		ID: claim.DeliveryID, NotificationID: claim.NotificationID, UserID: claim.UserID, Channel: claim.Channel,
+		Address: claim.Address, Attempts: claim.Attempts, Provider: claim.Provider, CreatedAt: claim.CreatedAt, Claim: claim.Number,
+		Entry: notify.EntryOf(c.page, c.number, i),
+	}
+	switch {
+	case claim.Closed != "":
+		d.State, d.Provider = closedState(claim), ""
+		if d.State != notify.StateUnknown { // why it was given up says nothing about what became of it
+			d.Reason = claim.Closed
+		}
+		return entryResult{delivery: d}
+	case claim.Content == nil:
+		why := "the recipient could not be looked up"
+		err := error(&laterError{cause: why})
+		if c.puzzled != nil && c.puzzled[i] != nil {
+			err = c.puzzled[i]
+		}
+		return a.untried(why, err)
+	case !s.mine:
+		d.State = notify.StateUnknown
+		d.Attempts = appendAttempt(d.Attempts, notify.Attempt{At: claim.At, Provider: claim.Provider, Error: senderStopped})
+		return entryResult{delivery: d}
+	}
+	if err := s.turn(); err != nil {
+		return a.untried(err.Error(), err)
+	}
+	first := claim
+	if claim.Number > 1 {
+		first = c.log[0].Claim(i)
+	}
+	outcome := s.send(first)
+	now := a.Now()
+	if conclude(d, claim, outcome, now) {
+		if d.State == notify.StateUnknown {
+			d.Reason = ""
+		}
+		return entryResult{delivery: d}
+	}
+	return entryResult{
+		outcome: notify.ClaimOutcome{Kind: outcome.Kind, At: now, Error: outcome.Detail},
+		later:   &laterError{after: outcome.RetryAfter, cause: outcome.Detail},
+	}
+}
+
+// untried is an entry whose turn has not come: no attempt is counted.
+func (a *Activities) untried(why string, err error) entryResult {
+	return entryResult{
+		outcome: notify.ClaimOutcome{Kind: notify.OutcomeTransient, At: a.Now(), Error: why, Untried: true},
+		later:   err,
+	}
+}
+
+// A chunkSender sends the messages of a chunk under its claim.
+type chunkSender struct {
+	going    context.Context // until no more is to be begun
+	sending  context.Context // until the claim's deadline
+	close    context.CancelFunc
+	provider Provider
+	high     bool
+	mine     bool        // else nothing is to be sent
+	spare    atomic.Bool // the turn that was had before the claim
+	late     func() bool // too late to begin a message
+}
+
+func (a *Activities) newChunkSender(ctx context.Context, j job, claim *notify.Chunk, token string) *chunkSender {
+	s := &chunkSender{going: ctx, high: j.notification.Priority == notify.PriorityHigh, mine: claim.Token == token}
+	s.sending, s.close = context.WithDeadline(context.WithoutCancel(ctx), claim.Deadline)
+	s.late = func() bool { return claim.Deadline.Sub(a.Now()) < a.Patience/2 } // each has at least the other half
+	s.spare.Store(true)
+	if s.mine && claim.Provider != "" {
+		s.provider = a.provider(claim.Provider)
+	}
+	return s
+}
+
+// turn waits for a message's turn.
+func (s *chunkSender) turn() error {
+	if s.going.Err() != nil {
+		return errToldToStop
+	}
+	var after time.Duration
+	if !s.spare.CompareAndSwap(true, false) {
+		var ready bool
+		if ready, after = s.provider.Ready(s.going, s.high); !ready {
+			return &laterError{after: after, soon: true, cause: "no provider can take a message now"}
+		}
+	}
+	if s.late() {
+		return &laterError{soon: true, cause: "its chunk took too long"}
+	}
+	return nil
+}
+
+// send sends what the first claim says, also in a later attempt.
+func (s *chunkSender) send(first *notify.Claim) notify.Outcome {
+	return s.provider.Send(s.sending, notify.Message{
+		DeliveryID: first.DeliveryID, Address: first.Address, Name: first.Name, Email: *first.Content.Email, Date: first.At,
+	})
+}
+
+// endAll records deliveries that have ended. Where somebody has recorded an end
+// before, what each of the two knows is joined.
+func (a *Activities) endAll(ctx context.Context, deliveries []*notify.Delivery) error {
+	if len(deliveries) == 0 {
+		return nil
+	}
+	var taken []int
+	err := a.persist(ctx, func(ctx context.Context) (err error) {
+		taken, err = a.Store.InsertDeliveries(ctx, deliveries)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, i := range taken {
+		if _, err := a.end(ctx, deliveries[i], 0); err != nil {
+			return err
+		}
+	}
+	d := deliveries[0]
+	a.Log.DebugContext(ctx, "deliveries ended", "notification", d.NotificationID, "entry", d.Entry, "deliveries", len(deliveries))
+	return nil
+}

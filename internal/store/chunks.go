@@ -1,0 +1,110 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// A chunkDocument is a claim on a chunk as it is kept: its entries as one blob,
+// because the embedded engine takes far longer over as many documents of their
+// size. Mails of one broadcast have most of their words in common.
+type chunkDocument struct {
+	notify.Chunk `bson:",inline"`
+	Blob         []byte `json:"blob,omitempty"` // zstd of a JSON array
+}
+
+// A packer makes blobs of the entries of chunks: 50 mails of 3 KB with much the
+// same HTML become 1.5 KB in 0.06 ms, where gzip at its fastest makes 3.6 KB in
+// 0.6 ms. It is safe for concurrent use.
+type packer struct {
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+}
+
+// maxChunkContent bounds what a blob unpacks to: each mail of a chunk at its
+// limits, and as much again for all else.
+const maxChunkContent = 2 * notify.ChunkSize * 2 * notify.MaxBodyBytes
+
+func newPacker() (*packer, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxChunkContent))
+	if err != nil {
+		return nil, err
+	}
+	return &packer{encoder: encoder, decoder: decoder}, nil
+}
+
+func (p *packer) pack(entries []notify.Entry) ([]byte, error) {
+	var plain bytes.Buffer
+	text := json.NewEncoder(&plain)
+	text.SetEscapeHTML(false)
+	if err := text.Encode(entries); err != nil {
+		return nil, err
+	}
+	return p.encoder.EncodeAll(plain.Bytes(), nil), nil
+}
+
+func (p *packer) unpack(blob []byte) (entries []notify.Entry, err error) {
+	plain, err := p.decoder.DecodeAll(blob, nil)
+	if err == nil {
+		err = json.Unmarshal(plain, &entries)
+	}
+	return entries, err
+}
+
+// InsertChunk stores a claim on a chunk; CodeConflict when somebody else holds
+// it. The entries are stored with claim 1 only.
+func (s *Store) InsertChunk(ctx context.Context, c *notify.Chunk) error {
+	document := chunkDocument{Chunk: *c}
+	if c.Number == 1 && c.Entries != nil {
+		blob, err := s.packer.pack(c.Entries)
+		if err != nil {
+			return fmt.Errorf("pack chunk %s: %w", c.ID, err)
+		}
+		document.Blob = blob
+	}
+	return insert(ctx, s.chunks, document)
+}
+
+// Chunk reads a claim on a chunk, the first one with its entries; CodeNotFound
+// when there is none.
+func (s *Store) Chunk(ctx context.Context, id string) (*notify.Chunk, error) {
+	document, err := find[chunkDocument](ctx, s.chunks, id)
+	if err != nil {
+		return nil, err
+	}
+	c := &document.Chunk
+	if document.Blob != nil {
+		if c.Entries, err = s.packer.unpack(document.Blob); err != nil {
+			return nil, fmt.Errorf("unpack chunk %s: %w", id, err)
+		}
+	}
+	return c, nil
+}
+
+// InsertDeliveries stores how deliveries ended, each whatever becomes of the
+// others, and says which of them were stored already.
+func (s *Store) InsertDeliveries(ctx context.Context, deliveries []*notify.Delivery) (taken []int, err error) {
+	documents := make([]any, len(deliveries))
+	for i, d := range deliveries {
+		documents[i] = documentOf(d)
+	}
+	for i, r := range s.insertDelivery.insertAll(ctx, documents) {
+		switch {
+		case notify.CodeOf(r.err) == notify.CodeConflict:
+			taken = append(taken, i)
+		case r.err != nil:
+			err = r.err
+		}
+	}
+	return taken, err
+}

@@ -1,0 +1,120 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+func newChunk(notificationID string, number int) *notify.Chunk {
+	return &notify.Chunk{
+		ID: notify.ChunkID(notificationID, 7, 2, number), Number: number, Token: uuid.NewString(), At: now(),
+		NotificationID: notificationID, CreatedAt: now(), Deadline: now().Add(time.Minute), Provider: "smtp",
+	}
+}
+
+// mails are entries of a full chunk, each of 3 KB with much the same text, and
+// the first one not to be sent.
+func mails() []notify.Entry {
+	entries := make([]notify.Entry, notify.ChunkSize)
+	for i := range entries {
+		entries[i] = notify.Entry{
+			UserID: fmt.Sprint("u", i), Channel: notify.ChannelEmail, Address: fmt.Sprintf("u%d@example.com", i), Name: "Ünal",
+			Content: &notify.Bodies{Email: &notify.Email{Subject: "Hello", HTML: fmt.Sprint("<p>& ", i, strings.Repeat("<b>same</b>\n", 250)), Text: "\t"}},
+		}
+	}
+	entries[0] = notify.Entry{
+		UserID: "u0", Channel: notify.ChannelEmail, Reason: notify.ReasonUserNotFound,
+		Refused: &notify.Attempt{At: now(), Provider: "idp", Error: "no such user"},
+	}
+	return entries
+}
+
+func TestAChunkIsInsertedOnceAndHoldsItsEntries(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx := t.Context()
+	id := uuid.NewString()
+
+	first := newChunk(id, 1)
+	first.Entries = mails()
+	require.NoError(t, s.InsertChunk(ctx, first))
+	second := newChunk(id, 1)
+	require.Equal(t, notify.CodeConflict, notify.CodeOf(s.InsertChunk(ctx, second)))
+	found, err := s.Chunk(ctx, first.ID)
+	require.NoError(t, err)
+	require.Equal(t, first, found)
+
+	resend := newChunk(id, 2)
+	resend.Entries, resend.Doubts, resend.Resent = first.Entries, 1, []int{3, 49}
+	resend.Attempts = []notify.Attempt{{At: now(), Provider: "smtp", Error: "the sender stopped"}}
+	require.NoError(t, s.InsertChunk(ctx, resend))
+	found, err = s.Chunk(ctx, resend.ID)
+	require.NoError(t, err)
+	resend.Entries = nil // with the first claim only
+	require.Equal(t, resend, found)
+
+	end := newChunk(id, 3)
+	end.End = &notify.ChunkEnd{
+		Later: []notify.Left{
+			{Entry: 3, Outcome: notify.ClaimOutcome{Kind: notify.OutcomeTransient, At: now(), Error: "451"}},
+			{Entry: 4, Outcome: notify.ClaimOutcome{Kind: notify.OutcomeTransient, At: now(), Untried: true}},
+		},
+		Counts: notify.Counts{Total: 48, Sent: 47, Failed: 1}, Expired: 1, Cancelled: 2,
+	}
+	require.NoError(t, s.InsertChunk(ctx, end))
+	found, err = s.Chunk(ctx, end.ID)
+	require.NoError(t, err)
+	require.Equal(t, end, found)
+
+	_, err = s.Chunk(ctx, notify.ChunkID(id, 7, 2, 4))
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err))
+}
+
+func TestABulkOfDeliveriesSaysWhichWereThere(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx := t.Context()
+	id := uuid.NewString()
+	deliveries := make([]*notify.Delivery, notify.ChunkSize)
+	for i := range deliveries {
+		deliveries[i] = &notify.Delivery{
+			ID: uuid.NewString(), NotificationID: id, Channel: notify.ChannelEmail, Address: fmt.Sprintf("U%d@example.com", i),
+			State: notify.StateSent, Attempts: []notify.Attempt{{At: now(), Provider: "smtp"}}, CreatedAt: now(), Claim: 1, Entry: notify.EntryOf(7, 2, i),
+		}
+	}
+	for _, i := range []int{0, 20, 49} {
+		before := *deliveries[i]
+		before.State = notify.StateUnknown
+		require.NoError(t, s.InsertDelivery(ctx, &before))
+	}
+	taken, err := s.InsertDeliveries(ctx, deliveries)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []int{0, 20, 49}, taken)
+	counts, err := s.CountEnded(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, notify.Counts{Total: 50, Sent: 47, Unknown: 3}, counts)
+	found, err := s.Delivery(ctx, deliveries[21].ID)
+	require.NoError(t, err)
+	require.Equal(t, deliveries[21], found)
+
+	taken, err = s.InsertDeliveries(ctx, deliveries)
+	require.NoError(t, err)
+	require.Len(t, taken, notify.ChunkSize)
+	taken, err = s.InsertDeliveries(ctx, deliveries[:1])
+	require.NoError(t, err)
+	require.Equal(t, []int{0}, taken)
+
+	chunkID, entry, err := found.Entry.First(id)
+	require.NoError(t, err)
+	require.Equal(t, notify.ChunkID(id, 7, 2, 1), chunkID)
+	require.Equal(t, 21, entry)
+	_, _, err = notify.EntryRef("").First(id)
+	require.Error(t, err)
+}
