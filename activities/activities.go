@@ -100,7 +100,7 @@ func (a *Activities) Reschedule(ctx context.Context, id string, sendAt time.Time
 		return time.Time{}, retryable(err)
 	}
 	expires := r.ExpiresAt
-	if expires.Equal(r.SendAt.Add(notify.DefaultExpiry)) {
+	if r.ExpiresByDefault {
 		expires = sendAt.Add(notify.DefaultExpiry)
 	}
 	if !sendAt.Before(expires) {

@@ -43,7 +43,6 @@ type Runs struct {
 type RunRequest struct {
 	Schedule    string    `json:"schedule"`
 	ScheduledAt time.Time `json:"scheduled_at"` // as the schedule has it, without jitter
-	Since       time.Time `json:"since"`        // since when somebody is asked to make it
 	ByHand      bool      `json:"by_hand,omitempty"`
 }
 
@@ -107,7 +106,9 @@ func (r *Runs) mayRun(ctx context.Context, in RunRequest) (*schedule.Schedule, s
 		return s, "", err
 	case s.Paused:
 		return s, schedule.ReasonPaused, nil
-	case r.Now().Sub(in.Since) > s.CatchupWindow:
+	case !s.RunsAt(in.ScheduledAt):
+		return s, schedule.ReasonMoved, nil
+	case r.Now().Sub(in.ScheduledAt)-s.Jitter > s.CatchupWindow:
 		return s, schedule.ReasonMissed, nil
 	case s.Overlap == schedule.OverlapSkip:
 		overlaps, err := r.overlaps(ctx, in)

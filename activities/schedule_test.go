@@ -30,6 +30,7 @@ func newRecurring() *recurring {
 	return &recurring{
 		memory: newMemory(), runs: map[string]schedule.Run{}, version: 1, now: ranAt.Add(time.Second),
 		is: &schedule.Schedule{Name: "report", Definition: schedule.Definition{
+			Every: time.Minute, TimeZone: "UTC", StartAt: &startedAt,
 			CatchupWindow: time.Hour,
 			Notification:  notify.Request{Template: "welcome", To: []notify.Recipient{{Email: "ann@example.com"}}},
 		}},
@@ -102,7 +103,7 @@ func (r *recurring) start(ctx context.Context, n *notify.Notification) error {
 func (r *recurring) makeRun(t *testing.T, at time.Time, byHand bool) (*schedule.Run, error) {
 	t.Helper()
 	runs := &Runs{Store: r, Intake: r, Start: r.start, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return r.now }}
-	return runs.MakeRun(t.Context(), RunRequest{Schedule: "report", ScheduledAt: at, Since: at, ByHand: byHand})
+	return runs.MakeRun(t.Context(), RunRequest{Schedule: "report", ScheduledAt: at, ByHand: byHand})
 }
 
 func TestARunIsMadeOnce(t *testing.T) {
@@ -156,6 +157,9 @@ func TestARunThatIsCutOffIsMadeOnce(t *testing.T) {
 	}
 }
 
+// startedAt is when the period of the schedule is counted from.
+var startedAt = ranAt.Add(-time.Hour)
+
 func TestWhyARunIsLeftOut(t *testing.T) {
 	t.Parallel()
 	before := ranAt.Add(-time.Minute)
@@ -165,6 +169,7 @@ func TestWhyARunIsLeftOut(t *testing.T) {
 	}{
 		"paused":            {func(r *recurring) { r.is.Paused = true }, schedule.ReasonPaused},
 		"deleted":           {func(r *recurring) { r.is = nil }, schedule.ReasonDeleted},
+		"moved":             {func(r *recurring) { later := ranAt.Add(time.Second); r.is.StartAt = &later }, schedule.ReasonMoved},
 		"too late":          {func(r *recurring) { r.now = ranAt.Add(time.Hour + time.Second) }, schedule.ReasonMissed},
 		"just in time":      {func(r *recurring) { r.now = ranAt.Add(time.Hour) }, ""},
 		"template gone":     {func(r *recurring) { r.version = 0 }, "template_not_found"},

@@ -29,8 +29,9 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 			return nil, false, err
 		}
 	}
+	var known *notify.Record
 	if replayed {
-		known, err := s.Store.Notification(ctx, decided.NotificationID)
+		known, err = s.Store.Notification(ctx, decided.NotificationID)
 		if err == nil && known.Status.Ended() {
 			return known, true, nil
 		}
@@ -45,6 +46,9 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 	record, err = s.intake.Record(ctx, request, decided.NotificationID, decided.Template, decided.CreatedAt)
 	if err != nil {
 		return nil, false, err
+	}
+	if known != nil {
+		record.Progress = known.Progress
 	}
 	return record, replayed, s.intake.Accept(ctx, record)
 }

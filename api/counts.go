@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -40,7 +41,7 @@ func (c *runningCounts) counts(ctx context.Context, from *store.Store, records [
 	running := map[string]notify.Counts{}
 	var stale []string
 	for _, r := range records {
-		if r.Status.Ended() {
+		if r.Status.Ended() || r.Status == notify.StatusScheduled { // nothing has been tried
 			continue
 		}
 		if last, ok := c.seen.Get(r.ID); ok && now.Sub(last.at) < countsFresh {
@@ -57,7 +58,7 @@ func (c *runningCounts) counts(ctx context.Context, from *store.Store, records [
 		return nil, err
 	}
 	for _, r := range records {
-		if _, known := running[r.ID]; known || r.Status.Ended() {
+		if _, known := running[r.ID]; known || !slices.Contains(stale, r.ID) {
 			continue
 		}
 		counts := ended[r.ID]

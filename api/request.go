@@ -148,7 +148,7 @@ func (c *checks) delay(r *notificationRequest) {
 		c.add("delay", "needs at most one of send_at and delay", nil)
 	}
 	if d, err := time.ParseDuration(r.Delay); err != nil || d < 0 {
-		c.add("delay", "not a duration such as 90s, 10m or 24h", r.Delay)
+		c.add("delay", "not a duration of 0s or more, such as 90s, 10m or 24h", r.Delay)
 	}
 }
 

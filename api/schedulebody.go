@@ -74,6 +74,9 @@ func (b *ScheduleBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []erro
 	if _, err := recurrence.Compile(rule); err != nil {
 		c.recurrence(err, map[string]any{"cron": b.Cron, "every": b.Every, "time_zone": b.TimeZone})
 	}
+	if b.StartAt != nil && b.StartAt.UTC().Year() > schedule.LastYear {
+		c.add("start_at", fmt.Sprintf("must be in %d at the latest", schedule.LastYear), nil)
+	}
 	c.duration("jitter", b.Jitter, 0, schedule.MaxJitter)
 	c.duration("catchup_window", b.CatchupWindow, schedule.MinCatchupWindow, schedule.MaxCatchupWindow)
 	if b.Notification.SendAt != nil {

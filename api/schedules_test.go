@@ -100,6 +100,7 @@ func TestBadSchedulesAreRefusedWithTheField(t *testing.T) {
 		"0 s":                      {object{"cron": nil, "every": "0s"}, "body.every"},
 		"half seconds":             {object{"cron": nil, "every": "61.5s"}, "body.every"},
 		"no duration":              {object{"cron": nil, "every": "daily"}, "body.every"},
+		"start after 2100":         {object{"start_at": "2150-01-01T00:00:00Z"}, "body.start_at"},
 		"end before start":         {object{"start_at": "2026-04-02T00:00:00Z", "end_at": "2026-04-01T00:00:00Z"}, "body.end_at"},
 		"too much jitter":          {object{"jitter": "25h"}, "body.jitter"},
 		"negative jitter":          {object{"jitter": "-1s"}, "body.jitter"},

@@ -32,6 +32,7 @@ type Sweep struct {
 type Unfinished interface {
 	Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]string, error)
 	Accepted(ctx context.Context, id string) (*notify.Notification, error)
+	Notification(ctx context.Context, id string) (*notify.Record, error)
 }
 
 // sweepBatch is how many notifications are read at a time.
@@ -89,8 +90,14 @@ func (s *Sweep) look(ctx context.Context, id string) error {
 	status := description.GetWorkflowExecutionInfo().GetStatus()
 	switch status { //nolint:exhaustive // all others are ends
 	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING, enums.WORKFLOW_EXECUTION_STATUS_PAUSED,
-		enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
-		return nil // a completed one has recorded its end before
+		enums.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
+		return nil
+	case enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		// It has recorded its end before, but a write that was given up may have
+		// come after.
+		if record, err := s.Store.Notification(ctx, id); err != nil || record.Status.Ended() {
+			return err
+		}
 	}
 	n, err := s.Store.Accepted(ctx, id)
 	if err != nil {

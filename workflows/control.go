@@ -111,12 +111,18 @@ func (n *notification) wait(ctx workflow.Context) error {
 		if left <= 0 {
 			return nil
 		}
+		seen := n.decisions
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
-			return n.continueAsNew(ctx)
+			if err := handlersFinished(ctx); err != nil {
+				return err
+			}
+			if n.decisions == seen {
+				return n.continueAsNew(ctx)
+			}
+			continue
 		}
 		summary := what + until.UTC().Format(time.RFC3339)
 		workflow.SetCurrentDetails(ctx, summary)
-		seen := n.decisions
 		_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{Timeout: left, TimerOptions: workflow.TimerOptions{Summary: summary}},
 			func() bool { return n.decisions != seen || n.deciding > 0 })
 		if err != nil {
@@ -128,9 +134,6 @@ func (n *notification) wait(ctx workflow.Context) error {
 
 // continueAsNew goes on waiting with an empty history, after very many updates.
 func (n *notification) continueAsNew(ctx workflow.Context) error {
-	if err := handlersFinished(ctx); err != nil {
-		return err
-	}
 	in := n.Input
 	in.PausedUntil = nil
 	if n.paused {
@@ -216,7 +219,7 @@ func (n *notification) pause(ctx workflow.Context) error {
 			if err = n.undecided(); err != nil {
 				return err
 			}
-			n.expires, err = n.markLocked(ctx, notify.StatusPaused)
+			n.expires, err = n.mark(ctx, notify.StatusPaused)
 			n.paused = err == nil
 			return err
 		})
@@ -238,7 +241,7 @@ func (n *notification) resume(ctx workflow.Context) error {
 			if !n.begun && workflow.Now(ctx).Before(*n.SendAt) {
 				status = notify.StatusScheduled
 			}
-			_, err := n.markLocked(ctx, status)
+			_, err := n.mark(ctx, status)
 			n.paused = err != nil
 			return err
 		})
@@ -254,16 +257,22 @@ func (n *notification) write(ctx workflow.Context, write func() error) error {
 	return write()
 }
 
-// mark records where the notification stands.
-func (n *notification) mark(ctx workflow.Context, status notify.Status) (expires time.Time, err error) {
-	err = n.write(ctx, func() error {
-		expires, err = n.markLocked(ctx, status)
+// markBegun records that a notification that waited waits no more.
+func (n *notification) markBegun(ctx workflow.Context) error {
+	if n.SendAt == nil {
+		return nil
+	}
+	return n.write(ctx, func() error {
+		if n.isInterrupted() {
+			return nil
+		}
+		_, err := n.mark(ctx, notify.StatusSending)
 		return err
 	})
-	return expires, err
 }
 
-func (n *notification) markLocked(ctx workflow.Context, status notify.Status) (expires time.Time, err error) {
+// mark records where the notification stands, for who holds the right to write.
+func (n *notification) mark(ctx workflow.Context, status notify.Status) (expires time.Time, err error) {
 	err = workflow.ExecuteActivity(recording(ctx, "record that it is "+string(status)), a.Mark, n.ID, status).Get(ctx, &expires)
 	return expires, err
 }

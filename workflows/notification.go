@@ -66,14 +66,14 @@ func (n *notification) run(ctx workflow.Context) (notify.Status, error) {
 		if err == nil && first.Status.Ended() {
 			return first.Status, nil
 		}
+		if err := n.markBegun(ctx); err != nil {
+			return "", err
+		}
 		if _, err := workflow.AwaitWithTimeout(ctx, first.Wait, n.isInterrupted); err != nil {
 			return "", err
 		}
-	}
-	if n.SendAt != nil && !n.paused && !n.cancelled {
-		if _, err := n.mark(ctx, notify.StatusSending); err != nil {
-			return "", err
-		}
+	} else if err := n.markBegun(ctx); err != nil {
+		return "", err
 	}
 	result, err := n.deliver(ctx)
 	if err != nil {
@@ -127,8 +127,11 @@ func (n *notification) deliverPages(ctx workflow.Context) (activities.PageResult
 	var futures []workflow.Future
 	for i, r := range pages(n.Input) {
 		page := n.page(r)
-		if n.cancelled {
+		switch {
+		case n.cancelled:
 			page.Stopped = notify.ReasonCancelled
+		case n.paused: // up to its expiry
+			page.Stopped = notify.ReasonExpired
 		}
 		pageCtx := workflow.WithActivityOptions(ctx, n.pageOptions(i))
 		futures = append(futures, workflow.ExecuteActivity(pageCtx, a.Deliver, page))

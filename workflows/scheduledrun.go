@@ -30,7 +30,7 @@ var scheduledStart = temporal.NewSearchAttributeKeyTime("TemporalScheduledStartT
 // soon as the notification is accepted, which goes on by itself: one that takes
 // a day to send silences nothing.
 func ScheduledRun(ctx workflow.Context, in ScheduledRunInput) (*schedule.Run, error) {
-	request := activities.RunRequest{Schedule: in.Schedule, Since: workflow.GetInfo(ctx).WorkflowStartTime}
+	request := activities.RunRequest{Schedule: in.Schedule}
 	if in.ScheduledAt != nil {
 		request.ScheduledAt, request.ByHand = *in.ScheduledAt, true
 	} else {
@@ -83,7 +83,7 @@ func Backfill(ctx workflow.Context, in BackfillInput) (string, error) {
 			defer all.Done()
 			defer places.Release(1)
 			var run *schedule.Run
-			request := activities.RunRequest{Schedule: in.Schedule, ScheduledAt: at, Since: workflow.Now(ctx), ByHand: true}
+			request := activities.RunRequest{Schedule: in.Schedule, ScheduledAt: at, ByHand: true}
 			if err := makeRun(ctx, request).Get(ctx, &run); err != nil {
 				failed = err
 			} else if run.Status == schedule.RunStarted {

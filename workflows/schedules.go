@@ -107,8 +107,8 @@ func (s *Schedules) put(ctx context.Context, stored *schedule.Schedule) error {
 		},
 	})
 	var missing *serviceerror.NotFound
-	if errors.As(err, &missing) && len(next) == 0 {
-		return nil
+	if errors.As(err, &missing) {
+		return nil // it is over, or was deleted meanwhile: whoever wrote looks again
 	}
 	return awayUnlessNil("update "+ScheduleID(stored.Name), err)
 }
@@ -132,12 +132,18 @@ func (s *Schedules) handle(ctx context.Context, name string) client.ScheduleHand
 	return s.client.ScheduleClient().GetHandle(ctx, ScheduleID(name))
 }
 
-// awayUnlessNil words an error of Temporal's: trying again can help.
+// awayUnlessNil words an error of Temporal's: trying again can help, unless it
+// refuses what it was asked.
 func awayUnlessNil(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &notify.Error{Code: notify.CodeUnavailable, Detail: doing, Err: err}
+	code := notify.CodeUnavailable
+	var refused *serviceerror.InvalidArgument
+	if errors.As(err, &refused) {
+		code = notify.CodeInternal
+	}
+	return &notify.Error{Code: code, Detail: doing, Err: err}
 }
 
 // runInput is what a schedule in Temporal starts its runs with.

@@ -86,7 +86,7 @@ func (i *Intake) Record(ctx context.Context, r *notify.Request, id string, templ
 		n.SendAt = Moment(*r.SendAt)
 		progress.Status = notify.StatusScheduled
 	}
-	n.ExpiresAt = n.SendAt.Add(notify.DefaultExpiry)
+	n.ExpiresAt, n.ExpiresByDefault = n.SendAt.Add(notify.DefaultExpiry), r.ExpiresAt == nil
 	if r.ExpiresAt != nil {
 		n.ExpiresAt = Moment(*r.ExpiresAt)
 	}

@@ -122,6 +122,9 @@ type Notification struct {
 	CreatedAt time.Time `json:"created_at"`
 	SendAt    time.Time `json:"send_at"`
 	ExpiresAt time.Time `json:"expires_at"`
+	// ExpiresByDefault says that nobody asked for this expiry: it moves with
+	// SendAt.
+	ExpiresByDefault bool `json:"expires_by_default,omitempty"`
 }
 
 // Deliveries is how many deliveries the notification has in all.

@@ -16,6 +16,9 @@ const (
 	planRuns  = 10
 )
 
+// LastYear is the last one in which schedules run: Temporal knows no later.
+const LastYear = 2100
+
 // A Plan is when Temporal is to start the runs of one version of a schedule:
 // at a period, or at the minutes of some calendars in UTC.
 type Plan struct {
@@ -40,7 +43,7 @@ func (s *Schedule) Plan(now time.Time) (*Plan, error) {
 	var times []time.Time
 	ahead := 0
 	for at := range r.From(now.Add(-s.Jitter - time.Minute)) {
-		if ahead >= planRuns && at.Sub(now) > planAhead {
+		if at.Year() > LastYear || ahead >= planRuns && at.Sub(now) > planAhead {
 			plan.Until = &at
 			break
 		}

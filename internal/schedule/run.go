@@ -27,6 +27,7 @@ const (
 	ReasonOverlap RunReason = "overlap" // the one before it had not ended
 	ReasonPaused  RunReason = "paused"  // the schedule is, though Temporal did not know yet
 	ReasonDeleted RunReason = "deleted" // likewise
+	ReasonMoved   RunReason = "moved"   // the schedule runs at other times by now
 	ReasonMissed  RunReason = "missed"  // nobody was there to make it within the catch-up window
 )
 

@@ -98,6 +98,12 @@ func (s *Schedule) RunsBetween(from, to time.Time, limit int) ([]time.Time, erro
 	return r.Between(from, to.Add(-time.Nanosecond), limit), nil
 }
 
+// RunsAt says whether a moment is one at which the schedule runs.
+func (s *Schedule) RunsAt(at time.Time) bool {
+	runs, err := s.RunsBetween(at, at.Add(time.Second), 1)
+	return err == nil && len(runs) == 1
+}
+
 // recurrence was checked when the schedule was accepted, but maybe with other
 // data of the time zones.
 func (s *Schedule) recurrence() (*recurrence.Recurrence, error) {

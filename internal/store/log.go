@@ -45,6 +45,7 @@ func newVersionLog[T any](in *mongo.Collection, what string, missing notify.Code
 
 type versionDocument[T any] struct {
 	ID    string `bson:"_id"`
+	First bool   `bson:"first,omitempty"` // made by create: what is hidden before does not hide it
 	Value T      `bson:",inline"`
 }
 
@@ -71,7 +72,7 @@ func (l *versionLog[T]) create(ctx context.Context, name string, version func(in
 	if newest.version > 0 && !newest.hidden {
 		return l.taken(name)
 	}
-	err = l.insert(ctx, name, newest.version+1, version(newest.version+1))
+	err = l.insert(ctx, name, newest.version+1, true, version(newest.version+1))
 	if notify.CodeOf(err) == notify.CodeConflict {
 		return l.taken(name)
 	}
@@ -97,38 +98,55 @@ func (l *versionLog[T]) change(ctx context.Context, name string, next func(befor
 		if after == nil {
 			return before, nil
 		}
-		if err := l.insert(ctx, name, newest.version+1, after); notify.CodeOf(err) != notify.CodeConflict {
+		err = l.insert(ctx, name, newest.version+1, false, after)
+		if notify.CodeOf(err) == notify.CodeConflict {
+			continue // somebody else's change took this version: ours is the one after it
+		}
+		if err != nil {
+			return nil, err
+		}
+		hidden, err := l.exists(ctx, tombstoneID(name, newest.version))
+		if err != nil || !hidden {
 			return after, err
 		}
-		// Somebody else's change took this version: ours is the one after it.
+		// It was hidden before ours came: ours is too.
+		if err := l.bury(ctx, name, newest.version+1, time.Time{}); err != nil && notify.CodeOf(err) != notify.CodeConflict {
+			return nil, err
+		}
+		return nil, l.notFound(name)
 	}
 }
 
-func (l *versionLog[T]) insert(ctx context.Context, name string, version int, value *T) error {
-	return insert(ctx, l.in, versionDocument[T]{ID: versionID(name, version), Value: *value})
+func (l *versionLog[T]) insert(ctx context.Context, name string, version int, first bool, value *T) error {
+	return insert(ctx, l.in, versionDocument[T]{ID: versionID(name, version), First: first, Value: *value})
+}
+
+// bury inserts the tombstone of a version; CodeConflict when it has one.
+func (l *versionLog[T]) bury(ctx context.Context, name string, version int, at time.Time) error {
+	return insert(ctx, l.in, tombstone{ID: tombstoneID(name, version), Name: name, Version: version, Hidden: true, CreatedAt: at})
 }
 
 // hide hides a name. Its versions stay for those that refer to them.
 func (l *versionLog[T]) hide(ctx context.Context, name string, at time.Time) error {
-	for hidden := false; ; {
-		newest, err := l.newest(ctx, name)
-		if err != nil {
-			return err
-		}
-		if newest.version == 0 || newest.hidden {
-			if hidden {
-				return nil
-			}
-			return l.notFound(name)
-		}
-		err = insert(ctx, l.in, tombstone{
-			ID: tombstoneID(name, newest.version), Name: name, Version: newest.version, Hidden: true, CreatedAt: at,
-		})
-		if err != nil && notify.CodeOf(err) != notify.CodeConflict {
+	newest, err := l.newest(ctx, name)
+	if err != nil {
+		return err
+	}
+	if newest.version == 0 || newest.hidden {
+		return l.notFound(name)
+	}
+	for version := newest.version; ; version++ {
+		if err := l.bury(ctx, name, version, at); err != nil && notify.CodeOf(err) != notify.CodeConflict {
 			return err
 		}
 		// A change may have come between: then its version is hidden too.
-		hidden = hidden || err == nil
+		next, err := find[versionDocument[T]](ctx, l.in, versionID(name, version+1))
+		if notify.CodeOf(err) == notify.CodeNotFound || err == nil && next.First {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 
