@@ -185,7 +185,7 @@ func (n *notification) cancel(ctx workflow.Context) (activities.PageResult, erro
 func (n *notification) stop(ctx workflow.Context) (activities.PageResult, error) {
 	var futures []workflow.Future
 	for _, r := range pages(n.Input) {
-		futures = append(futures, workflow.ExecuteActivity(recording(ctx, "cancel what is unsent"), a.Stop, n.page(r)))
+		futures = append(futures, n.record(ctx, "cancel what is unsent", a.Stop, n.page(r)))
 	}
 	return sum(ctx, futures)
 }

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,8 +166,11 @@ func TestACancelInTheMiddleHasTheRestEndedAsCancelled(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	in := input(700)
+	var mu sync.Mutex
 	var pages []activities.Page
 	env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(func(_ context.Context, page activities.Page) (activities.PageResult, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		pages = append(pages, page)
 		if page.Stopped == "" {
 			return activities.PageResult{}, errInterrupted

@@ -202,9 +202,24 @@ func (n *notification) finish(ctx workflow.Context, result activities.PageResult
 	}
 	defer n.writing.Unlock()
 	var status notify.Status
-	err := workflow.ExecuteActivity(recording(ctx, "record the end"), a.Finish, n.ID, result).Get(ctx, &status)
+	err := n.record(ctx, "record the end", a.Finish, n.ID, result).Get(ctx, &status)
 	n.ended = err == nil
 	return status, err
+}
+
+// record executes a short activity that writes down what became of the
+// notification, as often as it takes: where it is cancelled as a whole, beside
+// the workflow, which spares the server most of what many cancels cost.
+func (n *notification) record(ctx workflow.Context, summary string, what any, args ...any) workflow.Future {
+	if !n.Direct || n.begun && n.cancelledAll == nil {
+		return workflow.ExecuteActivity(recording(ctx, summary), what, args...)
+	}
+	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 10 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: time.Minute},
+		Summary:             summary,
+	})
+	return workflow.ExecuteLocalActivity(ctx, what, args...)
 }
 
 // recording is for the short activities that write to the notification's

@@ -86,8 +86,14 @@ func (s *Starter) Resume(ctx context.Context, id string) error {
 // update has a notification's workflow carry out an update and waits for its
 // answer.
 func (s *Starter) update(ctx context.Context, id, name string, answer any, args ...any) error {
+	updateID := "" // another one each time
+	if name == CancelUpdate {
+		// Who asks again because the answer took too long shall get that of the
+		// first time, and not have all of it done once more.
+		updateID = fmt.Sprint(name, "/", time.Now().Truncate(sameCancel).Unix())
+	}
 	handle, err := s.client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: NotificationID(id), UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
+		WorkflowID: NotificationID(id), UpdateID: updateID, UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err == nil {
 		err = handle.Get(ctx, answer)
@@ -110,6 +116,10 @@ func (s *Starter) update(ctx context.Context, id, name string, answer any, args 
 	}
 	return result
 }
+
+// sameCancel is how long cancels of a notification count as one: soon after, one
+// may stop what it could not before.
+const sameCancel = 10 * time.Second
 
 // endedMeanwhile is the type of the server's error about an update whose
 // workflow ended before it had answered.

@@ -178,7 +178,7 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		}
 	}
 	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages} {
-		if err := ensureIndex(ctx, log, collection, expiry); err != nil {
+		if err := ensureIndex(ctx, log, collection, expiry()); err != nil {
 			return err
 		}
 	}
@@ -186,9 +186,11 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 }
 
 // expiry is the index by which a server deletes what has expired.
-var expiry = mongo.IndexModel{
-	Keys:    bson.D{{Key: "expires_at", Value: 1}},
-	Options: options.Index().SetExpireAfterSeconds(0),
+func expiry() mongo.IndexModel {
+	return mongo.IndexModel{
+		Keys:    bson.D{{Key: "expires_at", Value: 1}},
+		Options: options.Index().SetExpireAfterSeconds(0),
+	}
 }
 
 func ensureIndex(ctx context.Context, log *slog.Logger, collection *mongo.Collection, index mongo.IndexModel) error {
