@@ -123,14 +123,16 @@ func (s *Server) decided(ctx context.Context, id string, how func(context.Contex
 			err = &notify.Error{Code: notify.CodeUnavailable, Detail: "no workflow runs for the notification", Err: err}
 		}
 	}
-	if notify.CodeOf(err) == notify.CodeTooLate {
-		if counts, countErr := s.running.counts(ctx, s.Store, []notify.Record{*record}); countErr == nil {
-			return nil, false, tooLate(counts[id])
-		}
+	late := notify.CodeOf(err) == notify.CodeTooLate
+	if err != nil && !late {
+		return nil, false, err
 	}
+	if record, err = s.Store.Notification(ctx, id); err != nil || !late {
+		return record, err == nil, err
+	}
+	views, err := s.views(ctx, []notify.Record{*record})
 	if err != nil {
 		return nil, false, err
 	}
-	record, err = s.Store.Notification(ctx, id)
-	return record, err == nil, err
+	return nil, false, tooLate(views[0].Counts)
 }

@@ -28,18 +28,7 @@ type ScheduleSweep struct {
 // Run sweeps until ctx ends. Several workers may sweep at once: all they do may
 // be done twice.
 func (s *ScheduleSweep) Run(ctx context.Context) error {
-	ticker := time.NewTicker(s.Every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "sweep of schedules not finished, the next one goes on", "error", err)
-			}
-		}
-	}
+	return every(ctx, s.Every, s.Log.With("sweep", "schedules"), func(time.Time) error { return s.sweep(ctx) })
 }
 
 func (s *ScheduleSweep) sweep(ctx context.Context) error {

@@ -41,15 +41,22 @@ const sweepBatch = 100
 // Run sweeps until ctx ends. Several workers may sweep at once: all they do may
 // be done twice.
 func (s *Sweep) Run(ctx context.Context) error {
-	ticker := time.NewTicker(s.Every)
+	return every(ctx, s.Every, s.Log.With("sweep", "notifications"), func(now time.Time) error {
+		return s.sweep(ctx, now.Add(-s.Every))
+	})
+}
+
+// every sweeps now and then until ctx ends.
+func every(ctx context.Context, interval time.Duration, log *slog.Logger, sweep func(now time.Time) error) error {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			if err := s.sweep(ctx, now.Add(-s.Every)); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "sweep not finished, the next one goes on", "error", err)
+			if err := sweep(now); err != nil && ctx.Err() == nil {
+				log.WarnContext(ctx, "sweep not finished, the next one goes on", "error", err)
 			}
 		}
 	}

@@ -84,19 +84,17 @@ func (n *notification) run(ctx workflow.Context) (notify.Status, error) {
 
 // tryDirect makes the first attempt in the worker that runs the workflow, and
 // records the end where there is nothing left to do.
-func (n *notification) tryDirect(ctx workflow.Context) (activities.FirstResult, error) {
-	if err := n.writing.Lock(ctx); err != nil {
-		return activities.FirstResult{}, err
-	}
-	defer n.writing.Unlock()
+func (n *notification) tryDirect(ctx workflow.Context) (first activities.FirstResult, err error) {
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: activities.DefaultPatience + 10*time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
 		Summary:             "first attempt at each delivery",
 	})
-	var first activities.FirstResult
-	err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.ID).Get(ctx, &first)
-	n.ended = err == nil && first.Status.Ended()
+	err = n.write(ctx, func() error {
+		err := workflow.ExecuteLocalActivity(ctx, a.TryDeliver, n.ID).Get(ctx, &first)
+		n.ended = err == nil && first.Status.Ended()
+		return err
+	})
 	return first, err
 }
 
@@ -196,14 +194,12 @@ func deliverOptions(queue, summary string) workflow.ActivityOptions {
 }
 
 // finish records how the notification ended, as often as it takes.
-func (n *notification) finish(ctx workflow.Context, result activities.PageResult) (notify.Status, error) {
-	if err := n.writing.Lock(ctx); err != nil {
-		return "", err
-	}
-	defer n.writing.Unlock()
-	var status notify.Status
-	err := n.record(ctx, "record the end", a.Finish, n.ID, result).Get(ctx, &status)
-	n.ended = err == nil
+func (n *notification) finish(ctx workflow.Context, result activities.PageResult) (status notify.Status, err error) {
+	err = n.write(ctx, func() error {
+		err := n.record(ctx, "record the end", a.Finish, n.ID, result).Get(ctx, &status)
+		n.ended = err == nil
+		return err
+	})
 	return status, err
 }
 

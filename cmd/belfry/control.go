@@ -7,39 +7,35 @@ import (
 	"time"
 )
 
-type cancelCommand struct {
+// ofNotification is what all commands take that do something about one.
+type ofNotification struct {
 	server
 	ID string `arg:"" help:"Id of the notification."`
 }
+
+type cancelCommand struct{ ofNotification }
 
 // Run stops what is unsent.
 func (c *cancelCommand) Run(ctx context.Context, env *environment) error {
-	return c.control(ctx, env, c.ID, "cancel", nil)
+	return c.control(ctx, env, "cancel", nil)
 }
 
-type pauseCommand struct {
-	server
-	ID string `arg:"" help:"Id of the notification."`
-}
+type pauseCommand struct{ ofNotification }
 
 // Run holds back what is not begun.
 func (c *pauseCommand) Run(ctx context.Context, env *environment) error {
-	return c.control(ctx, env, c.ID, "pause", nil)
+	return c.control(ctx, env, "pause", nil)
 }
 
-type resumeCommand struct {
-	server
-	ID string `arg:"" help:"Id of the notification."`
-}
+type resumeCommand struct{ ofNotification }
 
 // Run goes on after a pause.
 func (c *resumeCommand) Run(ctx context.Context, env *environment) error {
-	return c.control(ctx, env, c.ID, "resume", nil)
+	return c.control(ctx, env, "resume", nil)
 }
 
 type rescheduleCommand struct {
-	server
-	ID     string        `arg:"" help:"Id of the notification."`
+	ofNotification
 	SendAt time.Time     `help:"When it is to go out, such as 2026-12-01T09:00:00Z." placeholder:"TIME" xor:"when" required:"" format:"2006-01-02T15:04:05Z07:00"`
 	Delay  time.Duration `help:"After how long from now it is to go out, such as 90m." placeholder:"DURATION" xor:"when" required:""`
 }
@@ -50,20 +46,20 @@ func (c *rescheduleCommand) Run(ctx context.Context, env *environment) error {
 	if at.IsZero() {
 		at = time.Now().Add(c.Delay)
 	}
-	return c.control(ctx, env, c.ID, "reschedule", struct {
+	return c.control(ctx, env, "reschedule", struct {
 		SendAt time.Time `json:"send_at"`
 	}{at.UTC()})
 }
 
-// control has something done about a notification and shows it. All of it may
+// control has something done about the notification and shows it. All of it may
 // be asked for again, and is while the server is away.
-func (s *server) control(ctx context.Context, env *environment, id, what string, body any) error {
-	client, err := s.client(env)
+func (o *ofNotification) control(ctx context.Context, env *environment, what string, body any) error {
+	client, err := o.client(env)
 	if err != nil {
 		return err
 	}
 	got, err := client.insist(ctx, isTransient, func() (answer, error) {
-		return client.ask(ctx, http.MethodPost, "/v1/notifications/"+url.PathEscape(id)+"/"+what, nil, body)
+		return client.ask(ctx, http.MethodPost, "/v1/notifications/"+url.PathEscape(o.ID)+"/"+what, nil, body)
 	})
 	if err != nil {
 		return err
@@ -72,5 +68,5 @@ func (s *server) control(ctx context.Context, env *environment, id, what string,
 	if err != nil {
 		return err
 	}
-	return s.printNotification(env, n, n.is.about(), nil)
+	return o.printNotification(env, n, n.is.about(), nil)
 }

@@ -85,15 +85,11 @@ func (c *scheduleCreateCommand) body(ctx context.Context, env *environment) (any
 }
 
 func (c *scheduleCreateCommand) request(data json.RawMessage) scheduleRequest {
-	request := scheduleRequest{
+	return scheduleRequest{
 		Name: c.Name, Cron: c.Cron, Every: c.Every, TimeZone: c.TimeZone, StartAt: given(c.StartAt), EndAt: given(c.EndAt),
 		Jitter: c.Jitter, CatchupWindow: c.CatchupWindow, Overlap: c.Overlap,
-		Notification: sendRequest{Template: c.Template, Data: data, Channels: c.Channel, Tags: c.Tag},
+		Notification: sendRequest{Template: c.Template, To: parseRecipients(c.To), Data: data, Channels: c.Channel, Tags: c.Tag},
 	}
-	for _, to := range c.To {
-		request.Notification.To = append(request.Notification.To, parseRecipient(to))
-	}
-	return request
 }
 
 // given is a flag's time, nil where it was not given.

@@ -117,9 +117,8 @@ func (c *sendCommand) request(ctx context.Context, env *environment) (*sendReque
 	if err != nil {
 		return nil, err
 	}
-	request := &sendRequest{Template: c.Template, Data: data, Channels: c.Channel, Tags: c.Tag}
-	if !c.SendAt.IsZero() {
-		request.SendAt = &c.SendAt
+	request := &sendRequest{
+		Template: c.Template, To: parseRecipients(c.To), Data: data, Channels: c.Channel, Tags: c.Tag, SendAt: given(c.SendAt),
 	}
 	if c.Delay != 0 {
 		request.Delay = c.Delay.String()
@@ -134,10 +133,15 @@ func (c *sendCommand) request(ctx context.Context, env *environment) (*sendReque
 		}
 		request.Content = &notify.Bodies{Email: email}
 	}
-	for _, to := range c.To {
-		request.To = append(request.To, parseRecipient(to))
-	}
 	return request, nil
+}
+
+func parseRecipients(to []string) []notify.Recipient {
+	recipients := make([]notify.Recipient, len(to))
+	for i, whom := range to {
+		recipients[i] = parseRecipient(whom)
+	}
+	return recipients
 }
 
 // parseRecipient takes what has an @ for an address, with a name or without.

@@ -1,10 +1,7 @@
 package store
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"strconv"
@@ -22,7 +19,7 @@ import (
 // embedded engine takes far longer over as many small documents.
 type audiencePage struct {
 	ID         string    `json:"id" bson:"_id"` // <audience>/<page number>
-	Recipients []byte    `json:"recipients"`    // gzip of a JSON array
+	Recipients []byte    `json:"recipients"`    // zstd of a JSON array
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
@@ -69,7 +66,7 @@ func (s *Store) insertPages(ctx context.Context, a *audience.Audience, pages ite
 		if err != nil {
 			return number, err
 		}
-		blob, err := pack(recipients)
+		blob, err := s.packer.pack(recipients)
 		if err != nil {
 			return number, err
 		}
@@ -103,8 +100,8 @@ func (s *Store) AudiencePage(ctx context.Context, id string, page int) ([]notify
 	if err != nil {
 		return nil, err
 	}
-	recipients, err := unpack(stored.Recipients)
-	if err != nil {
+	var recipients []notify.Recipient
+	if err := s.packer.unpack(stored.Recipients, &recipients); err != nil {
 		return nil, fmt.Errorf("read page %s: %w", stored.ID, err)
 	}
 	return recipients, nil
@@ -136,24 +133,4 @@ func (s *Store) deleteAudience(ctx context.Context, id string, pages int) error 
 		}
 	}
 	return nil
-}
-
-func pack(recipients []notify.Recipient) ([]byte, error) {
-	var blob bytes.Buffer
-	compressed, err := gzip.NewWriterLevel(&blob, gzip.BestSpeed)
-	if err == nil {
-		err = json.NewEncoder(compressed).Encode(recipients)
-	}
-	if err == nil {
-		err = compressed.Close()
-	}
-	return blob.Bytes(), err
-}
-
-func unpack(blob []byte) (recipients []notify.Recipient, err error) {
-	text, err := gzip.NewReader(bytes.NewReader(blob))
-	if err == nil {
-		err = json.NewDecoder(text).Decode(&recipients)
-	}
-	return recipients, err
 }

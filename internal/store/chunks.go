@@ -1,12 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -17,48 +13,6 @@ import (
 type chunkDocument struct {
 	notify.Chunk `bson:",inline"`
 	Blob         []byte `json:"blob,omitempty"` // zstd of a JSON array
-}
-
-// A packer makes blobs of the entries of chunks: 50 mails of 3 KB with much the
-// same HTML become 1.5 KB in 0.06 ms, where gzip at its fastest makes 3.6 KB in
-// 0.6 ms. It is safe for concurrent use.
-type packer struct {
-	encoder *zstd.Encoder
-	decoder *zstd.Decoder
-}
-
-// maxChunkContent bounds what a blob unpacks to: each mail of a chunk at its
-// limits, and as much again for all else.
-const maxChunkContent = 2 * notify.ChunkSize * 2 * notify.MaxBodyBytes
-
-func newPacker() (*packer, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, err
-	}
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxChunkContent))
-	if err != nil {
-		return nil, err
-	}
-	return &packer{encoder: encoder, decoder: decoder}, nil
-}
-
-func (p *packer) pack(entries []notify.Entry) ([]byte, error) {
-	var plain bytes.Buffer
-	text := json.NewEncoder(&plain)
-	text.SetEscapeHTML(false)
-	if err := text.Encode(entries); err != nil {
-		return nil, err
-	}
-	return p.encoder.EncodeAll(plain.Bytes(), nil), nil
-}
-
-func (p *packer) unpack(blob []byte) (entries []notify.Entry, err error) {
-	plain, err := p.decoder.DecodeAll(blob, nil)
-	if err == nil {
-		err = json.Unmarshal(plain, &entries)
-	}
-	return entries, err
 }
 
 // InsertChunk stores a claim on a chunk; CodeConflict when somebody else holds
@@ -84,7 +38,7 @@ func (s *Store) Chunk(ctx context.Context, id string) (*notify.Chunk, error) {
 	}
 	c := &document.Chunk
 	if document.Blob != nil {
-		if c.Entries, err = s.packer.unpack(document.Blob); err != nil {
+		if err = s.packer.unpack(document.Blob, &c.Entries); err != nil {
 			return nil, fmt.Errorf("unpack chunk %s: %w", id, err)
 		}
 	}
