@@ -6,6 +6,7 @@ package activities
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -27,11 +28,14 @@ type Store interface {
 	// Recount is notify.CodeConflict while the notification runs.
 	Recount(ctx context.Context, notificationID string) error
 	Ledger
+	BulkStore
 }
 
 // A Directory knows the users. An unknown one is notify.CodeUserNotFound.
 type Directory interface {
 	Lookup(ctx context.Context, userID string) (notify.User, error)
+	// LookupAll answers for each id in its order, over one stream.
+	LookupAll(ctx context.Context, userIDs []string) iter.Seq2[notify.User, error]
 }
 
 // A Renderer turns templates into content. What the source or the data is to
@@ -134,8 +138,7 @@ func (a *Activities) Reopen(ctx context.Context, deliveryID string, number int) 
 func (a *Activities) Recount(ctx context.Context, notificationID string) error {
 	err := a.Store.Recount(ctx, notificationID)
 	if notify.CodeOf(err) == notify.CodeConflict {
-		return temporal.NewApplicationErrorWithOptions("the notification still runs", "waiting",
-			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
+		return waiting("the notification still runs", 0)
 	}
 	return retryable(err)
 }

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,11 +16,19 @@ type chunkedPage struct {
 	recipients []notify.Recipient
 }
 
-// chunks cuts a page.
-func (p chunkedPage) chunks(channels []notify.Channel) []*chunk {
+// slowChunk is how long a chunk may take at the notification's own rate: so much
+// of it may be claimed and unsent when the notification is paused.
+const slowChunk = 10 * time.Second
+
+// chunks cuts a page, always in the same way.
+func (p chunkedPage) chunks(n *notify.Notification) []*chunk {
+	channels, size := n.Channels, notify.ChunkSize
+	if perSecond := n.Rate.PerSecond(); perSecond > 0 {
+		size = min(size, max(1, int(perSecond*slowChunk.Seconds())))
+	}
 	var chunks []*chunk
 	for i := range len(p.recipients) * len(channels) {
-		if i%notify.ChunkSize == 0 {
+		if i%size == 0 {
 			chunks = append(chunks, &chunk{page: p.number, number: len(chunks)})
 		}
 		c := chunks[len(chunks)-1]
@@ -34,7 +43,7 @@ func (p chunkedPage) chunks(channels []notify.Channel) []*chunk {
 // run. One chunk is under way at a time, while the next one is rendered, so
 // that no more than that is in doubt when the sender dies. When ctx ends or the
 // worker is told to stop, what is under way is finished and nothing more begun.
-func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage) (PageResult, *wait) {
+func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage, seen *pageCounter) (PageResult, *wait) {
 	going, cancel := untilStopped(ctx)
 	defer cancel()
 	var result PageResult
@@ -44,7 +53,7 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage)
 		result.Counts.Add(notify.StateQueued, n)
 		next = next.with(j, a.Now(), err)
 	}
-	chunks := page.chunks(j.notification.Channels)
+	chunks := page.chunks(j.notification)
 	prepared := a.prepareAhead(going, j, chunks)
 	for _, c := range chunks {
 		err := <-prepared
@@ -56,6 +65,7 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage)
 		}
 		if err != nil {
 			delay(len(c.places), err)
+			next.blocked = true
 			continue
 		}
 		end := c.end()
@@ -68,6 +78,7 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage)
 		} else {
 			*c = chunk{} // its content is not needed any more
 		}
+		seen.set(result.Counts)
 	}
 	a.deliverAlone(going, j, alone, func(d *notify.Delivery, err error) {
 		if err != nil {
@@ -76,6 +87,7 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage)
 		}
 		result.count(d)
 	})
+	seen.set(result.Counts)
 	return result, next
 }
 
@@ -95,20 +107,29 @@ func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
 	return going, cancel
 }
 
-// prepareAhead reads the claims of each chunk, or composes it where there are
-// none, one chunk ahead of whoever receives: an error for each chunk, or nil.
+// prepareAhead reads the claims of the chunks, and composes each that has none,
+// one chunk ahead of whoever receives: an error for each chunk, or nil.
 func (a *Activities) prepareAhead(ctx context.Context, j job, chunks []*chunk) <-chan error {
 	prepared := make(chan error)
 	go func() {
-		for _, c := range chunks {
-			err := ctx.Err()
-			if err == nil && j.again {
-				err = a.readChunk(ctx, j, c)
+		errs := make([]error, len(chunks))
+		var unclaimed []*chunk
+		for i, c := range chunks {
+			if errs[i] = ctx.Err(); errs[i] == nil && j.again {
+				errs[i] = a.readChunk(ctx, j, c)
 			}
-			if err == nil && c.last() == nil && j.stoppedAt(a.Now()) == "" {
-				a.composeChunk(ctx, j, c)
+			if errs[i] == nil && c.last() == nil && j.stoppedAt(a.Now()) == "" {
+				unclaimed = append(unclaimed, c)
 			}
-			prepared <- err // it is received, whatever happens
+		}
+		users := a.lookUpAll(ctx, unclaimed)
+		defer users.stop()
+		for i, c := range chunks {
+			if len(unclaimed) > 0 && c == unclaimed[0] {
+				a.composeChunk(ctx, j, c, users)
+				unclaimed = unclaimed[1:]
+			}
+			prepared <- errs[i] // it is received, whatever happens
 		}
 	}()
 	return prepared
@@ -158,13 +179,6 @@ func (a *Activities) deliverAlone(ctx context.Context, j job, chunks []*chunk, t
 	for _, e := range ends {
 		tell(e.delivery, e.err)
 	}
-}
-
-// stopChunks cancels what is unsent of a page, as Stop does: by the claims that
-// a send would need.
-func (a *Activities) stopChunks(ctx context.Context, j job, page chunkedPage) (PageResult, error) {
-	j.again, j.stopped = true, notify.ReasonCancelled
-	return a.stop(ctx, func() (PageResult, *wait) { return a.deliverChunks(ctx, j, page) })
 }
 
 // count adds a delivery that has ended.

@@ -93,7 +93,7 @@ func BenchmarkAPage(b *testing.B) {
 							ID: uuid.NewString(), Channels: []notify.Channel{notify.ChannelEmail},
 							CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
 						}
-						_, next := a.deliverChunks(b.Context(), job{notification: n, source: notify.Bodies{Email: &notify.Email{}}}, page)
+						_, next := a.deliverChunks(b.Context(), job{notification: n, source: notify.Bodies{Email: &notify.Email{}}}, page, nil)
 						if next != nil {
 							b.Error(next.cause)
 						}

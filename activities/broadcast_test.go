@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -26,12 +27,12 @@ func pageOf(n int) chunkedPage {
 // broadcast takes a page as far as it gets in one run.
 func (w *world) broadcast(ctx context.Context, n *notify.Notification, page chunkedPage, again bool) (PageResult, *wait) {
 	j := job{notification: n, source: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}, again: again}
-	return w.deliverChunks(ctx, j, page)
+	return w.deliverChunks(ctx, j, page, nil)
 }
 
 // stopBroadcast cancels what it can of a page in one run.
 func (w *world) stopBroadcast(ctx context.Context, n *notify.Notification, page chunkedPage) (PageResult, *wait) {
-	return w.deliverChunks(ctx, job{notification: n, again: true, stopped: notify.ReasonCancelled}, page)
+	return w.deliverChunks(ctx, job{notification: n, again: true, stopped: notify.ReasonCancelled}, page, nil)
 }
 
 // finish runs a page again, later each time, until all of it has ended.
@@ -251,6 +252,10 @@ func (f flaky) Lookup(ctx context.Context, userID string) (notify.User, error) {
 	return f.Directory.Lookup(ctx, userID)
 }
 
+func (f flaky) LookupAll(ctx context.Context, userIDs []string) iter.Seq2[notify.User, error] {
+	return eachLookedUp(ctx, f.Lookup, userIDs)
+}
+
 func TestARecipientWhoCannotBeLookedUpNowHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
@@ -313,17 +318,16 @@ func TestAPageThatHasNotGoneOutInTimeIsSkipped(t *testing.T) {
 	require.Empty(t, w.provider.sent)
 }
 
-func TestStopChunksCancelsWhatIsNotBegun(t *testing.T) {
+func TestStopPageCancelsWhatIsNotBegun(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	n := w.notification(notify.Recipient{})
-	page := pageOf(2*notify.ChunkSize + 1)
-	_, next := w.broadcast(t.Context(), n, chunkedPage{number: page.number, recipients: page.recipients[:notify.ChunkSize]}, false)
+	n, page := w.toMany(2*notify.ChunkSize + 1)
+	_, next := w.broadcast(t.Context(), n, chunkedPage{recipients: page.recipients[:notify.ChunkSize]}, false)
 	require.Nil(t, next)
-	result, err := w.stopChunks(t.Context(), job{notification: n}, page)
+	result, err := w.StopPage(t.Context(), BulkPage{ID: n.ID})
 	require.NoError(t, err)
 	require.Equal(t, PageResult{Counts: notify.Counts{Total: 101, Sent: 50, Skipped: 51}, Cancelled: 51}, result)
-	again, err := w.stopChunks(t.Context(), job{notification: n}, page)
+	again, err := w.StopPage(t.Context(), BulkPage{ID: n.ID})
 	require.NoError(t, err)
 	require.Equal(t, result, again)
 	result, next = w.broadcast(t.Context(), n, page, true)

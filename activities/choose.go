@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -40,7 +42,7 @@ func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, bef
 	var after time.Duration
 	for i := range order {
 		p := order[(next+i)%len(order)]
-		ready, wait := p.Ready(ctx, j.notification.Priority == notify.PriorityHigh)
+		ready, wait := readyAtPace(ctx, j.pace, p, j.notification.Priority == notify.PriorityHigh)
 		if ready {
 			claim.Provider = p.Name()
 			return nil
@@ -48,6 +50,23 @@ func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, bef
 		after = max(after, wait)
 	}
 	return &laterError{after: after, soon: true, cause: "no provider can take a message now"}
+}
+
+// paceWait is how long a message may wait in memory for its turn by the
+// notification's own rate.
+const paceWait = slowChunk
+
+// readyAtPace waits for a message's turn, by the notification's own rate and
+// with the provider.
+func readyAtPace(ctx context.Context, pace *rate.Limiter, p Provider, high bool) (ready bool, after time.Duration) {
+	if pace != nil {
+		ctx, cancel := context.WithTimeout(ctx, paceWait)
+		defer cancel()
+		if err := pace.Wait(ctx); err != nil {
+			return false, time.Duration(float64(time.Second) / float64(pace.Limit()))
+		}
+	}
+	return p.Ready(ctx, high)
 }
 
 // provider is the one with the name, which choose has found.

@@ -147,8 +147,10 @@ func (a *Activities) beginChunk(ctx context.Context, j job, c *chunk, token stri
 	if claim.Closed = j.stoppedAt(claim.At); claim.Closed != "" {
 		return a.insertChunk(context.WithoutCancel(ctx), j, c, claim)
 	}
-	if c.entries == nil {
-		a.composeChunk(ctx, j, c)
+	if c.entries == nil { // it had a claim when it was looked at, or was to be stopped
+		users := a.lookUpAll(ctx, []*chunk{c})
+		a.composeChunk(ctx, j, c, users)
+		users.stop()
 	}
 	if err := errors.Join(c.puzzled...); err != nil && !c.composed() {
 		return c.puzzled[0] // nothing can be done for any of them now

@@ -20,6 +20,11 @@ func (e *unsendableError) Error() string { return e.attempt.Error }
 // What ends the delivery here and now is an unsendableError.
 func (a *Activities) compose(ctx context.Context, j job, to notify.Recipient, claim *notify.Claim) error {
 	user, err := a.lookUp(ctx, to)
+	return a.composeFor(ctx, j, user, err, claim)
+}
+
+// composeFor renders for a user as looked up.
+func (a *Activities) composeFor(ctx context.Context, j job, user notify.User, err error, claim *notify.Claim) error {
 	if notify.CodeOf(err) == notify.CodeUserNotFound {
 		return a.unsendable(notify.ReasonUserNotFound, "idp", "the idp knows no such user")
 	}

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -42,7 +43,7 @@ type Page struct {
 
 // A PageResult says how the deliveries of a page stand. Expired is how many of
 // the skipped ones were so for want of time, Cancelled how many because
-// somebody stopped the notification.
+// somebody stopped the notification; 1 where nobody was listed for it yet.
 type PageResult struct {
 	Counts    notify.Counts `json:"counts"`
 	Expired   int           `json:"expired"`
@@ -108,23 +109,28 @@ func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error)
 	if ctx.Err() != nil {
 		return result, ctx.Err()
 	}
-	return result, temporal.NewApplicationErrorWithOptions(
-		fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause),
-		"waiting", temporal.ApplicationErrorOptions{
-			NextRetryDelay: wait.delay(activity.GetInfo(ctx).Attempt),
-			Category:       temporal.ApplicationErrorCategoryBenign, // no error of ours: not logged as one
-		})
+	return result, waiting(fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause),
+		wait.delay(activity.GetInfo(ctx).Attempt))
+}
+
+// waiting is the error that has an activity tried again after so long, 0 for as
+// long as its retry policy says.
+func waiting(why string, after time.Duration) error {
+	return temporal.NewApplicationErrorWithOptions(why, "waiting", temporal.ApplicationErrorOptions{
+		NextRetryDelay: after,
+		Category:       temporal.ApplicationErrorCategoryBenign, // no error of ours: not logged as one
+	})
 }
 
 // heartbeat reports to the server from a ticker until it is stopped.
 func heartbeat(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	going, cancel := context.WithCancel(ctx)
 	go func() {
 		ticker := time.NewTicker(HeartbeatInterval)
 		defer ticker.Stop()
 		for {
 			select {
-			case <-ctx.Done():
+			case <-going.Done():
 				return
 			case <-ticker.C:
 				activity.RecordHeartbeat(ctx)
@@ -208,6 +214,7 @@ type job struct {
 	source       notify.Bodies
 	again        bool          // there may be claims already
 	stopped      notify.Reason // why nothing more is to be sent; empty: all is to be
+	pace         *rate.Limiter // of its own messages; nil: none
 }
 
 func (a *Activities) job(ctx context.Context, n *notify.Notification, again bool) (job, error) {
@@ -230,6 +237,7 @@ type wait struct {
 	failed    error         // a delivery's that does not wait, but could not be looked at
 	after     time.Duration // as asked for by whoever refused; 0: by the policy
 	soon      bool          // within soonBackoff
+	blocked   bool          // a whole chunk could not be begun
 	tillDeath time.Duration // until the notification expires; not positive when it has
 }
 

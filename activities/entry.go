@@ -3,10 +3,12 @@ package activities
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -16,14 +18,46 @@ const senderStopped = "the sender stopped before it recorded an outcome"
 
 var errToldToStop = &laterError{cause: "told to stop"}
 
+// lookUps are the answers about the users of some chunks, in their order.
+type lookUps struct {
+	next func() (notify.User, error, bool)
+	stop func()
+}
+
+// lookUpAll looks the users of some chunks up over one stream. Its answers are
+// taken by composing these chunks one after the other.
+func (a *Activities) lookUpAll(ctx context.Context, chunks []*chunk) lookUps {
+	var ids []string
+	for _, c := range chunks {
+		for _, p := range c.places {
+			if p.to.UserID != "" {
+				ids = append(ids, p.to.UserID)
+			}
+		}
+	}
+	next, stop := iter.Pull2(a.Directory.LookupAll(ctx, ids))
+	return lookUps{next, stop}
+}
+
+// user is who a recipient is: the next user that the idp knows, or who the
+// request says.
+func (l lookUps) user(to notify.Recipient) (notify.User, error) {
+	if to.UserID == "" {
+		return notify.User{Email: to.Email, Name: to.Name}, nil
+	}
+	user, err, _ := l.next()
+	return user, err
+}
+
 // composeChunk looks up and renders the entries of a chunk.
-func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk) {
+func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk, users lookUps) {
 	entries, puzzled := make([]notify.Entry, len(c.places)), make([]error, len(c.places))
 	var group errgroup.Group
 	group.SetLimit(a.Concurrency)
 	for i, p := range c.places {
+		user, err := users.user(p.to)
 		group.Go(func() error {
-			entries[i], puzzled[i] = a.composeEntry(ctx, j, p)
+			entries[i], puzzled[i] = a.composeEntry(ctx, j, p, user, err)
 			return nil
 		})
 	}
@@ -33,10 +67,10 @@ func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk) {
 
 // composeEntry is an entry with what there is to send, or why there is nothing.
 // It fails where that cannot be said now, with an entry that says neither.
-func (a *Activities) composeEntry(ctx context.Context, j job, p place) (notify.Entry, error) {
+func (a *Activities) composeEntry(ctx context.Context, j job, p place, user notify.User, err error) (notify.Entry, error) {
 	e := notify.Entry{UserID: p.to.UserID, Channel: p.channel, Address: p.to.Email}
 	var claim notify.Claim
-	err := a.compose(ctx, j, p.to, &claim)
+	err = a.composeFor(ctx, j, user, err, &claim)
 	var unsendable *unsendableError
 	switch {
 	case errors.As(err, &unsendable):
@@ -141,13 +175,14 @@ type chunkSender struct {
 	close    context.CancelFunc
 	provider Provider
 	high     bool
-	mine     bool        // else nothing is to be sent
+	mine     bool // else nothing is to be sent
+	pace     *rate.Limiter
 	spare    atomic.Bool // the turn that was had before the claim
 	late     func() bool // too late to begin a message
 }
 
 func (a *Activities) newChunkSender(ctx context.Context, j job, claim *notify.Chunk, token string) *chunkSender {
-	s := &chunkSender{going: ctx, high: j.notification.Priority == notify.PriorityHigh, mine: claim.Token == token}
+	s := &chunkSender{going: ctx, high: j.notification.Priority == notify.PriorityHigh, mine: claim.Token == token, pace: j.pace}
 	s.sending, s.close = context.WithDeadline(context.WithoutCancel(ctx), claim.Deadline)
 	s.late = func() bool { return claim.Deadline.Sub(a.Now()) < a.Patience/2 } // each has at least the other half
 	s.spare.Store(true)
@@ -165,7 +200,7 @@ func (s *chunkSender) turn() error {
 	var after time.Duration
 	if !s.spare.CompareAndSwap(true, false) {
 		var ready bool
-		if ready, after = s.provider.Ready(s.going, s.high); !ready {
+		if ready, after = readyAtPace(s.going, s.pace, s.provider, s.high); !ready {
 			return &laterError{after: after, soon: true, cause: "no provider can take a message now"}
 		}
 	}

@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"iter"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -20,6 +22,8 @@ type memory struct {
 	chunks        map[string]notify.Chunk
 	deliveries    map[string]notify.Delivery
 	notifications map[string]notify.Record
+	audiences     map[string][]notify.Recipient // by page
+	pages         map[string]notify.PageCounts
 	before        func(ctx context.Context, operation string) error // may be nil
 	lost          map[string]bool                                   // inserts whose answer is lost, once each: tried again, they find their own
 }
@@ -30,6 +34,8 @@ func newMemory() *memory {
 		chunks:        map[string]notify.Chunk{},
 		deliveries:    map[string]notify.Delivery{},
 		notifications: map[string]notify.Record{},
+		audiences:     map[string][]notify.Recipient{},
+		pages:         map[string]notify.PageCounts{},
 	}
 }
 
@@ -204,6 +210,32 @@ func (m *memory) Recount(ctx context.Context, notificationID string) error {
 	return nil
 }
 
+func (m *memory) AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error) {
+	recipients, err := find(ctx, m, "find page", m.audiences, fmt.Sprintf("%s/%d", id, page))
+	if err != nil {
+		return nil, err
+	}
+	return *recipients, nil
+}
+
+func (m *memory) PutPageCounts(_ context.Context, c notify.PageCounts) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pages[c.ID] = c
+	return nil
+}
+
+func (m *memory) DeletePageCounts(context.Context, string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.pages)
+	return nil
+}
+
+func (m *memory) UpdateAudience(ctx context.Context, id string, audience notify.AudienceRef, counts notify.Counts) error {
+	return m.change(ctx, "update audience", id, func(r *notify.Record) { r.Audience, r.Counts = &audience, counts })
+}
+
 // directory knows the users it holds.
 type directory map[string]notify.User
 
@@ -213,6 +245,20 @@ func (d directory) Lookup(_ context.Context, id string) (notify.User, error) {
 		return notify.User{}, &notify.Error{Code: notify.CodeUserNotFound}
 	}
 	return user, nil
+}
+
+func (d directory) LookupAll(ctx context.Context, userIDs []string) iter.Seq2[notify.User, error] {
+	return eachLookedUp(ctx, d.Lookup, userIDs)
+}
+
+func eachLookedUp(ctx context.Context, lookUp func(context.Context, string) (notify.User, error), userIDs []string) iter.Seq2[notify.User, error] {
+	return func(yield func(notify.User, error) bool) {
+		for _, id := range userIDs {
+			if !yield(lookUp(ctx, id)) {
+				return
+			}
+		}
+	}
 }
 
 // renderer renders the time it was called at, so that content rendered twice

@@ -55,13 +55,36 @@ func (a *Activities) stop(ctx context.Context, cancel func() (PageResult, *wait)
 // has terminated: what is unsent is skipped as cancelled. While a delivery of
 // it may still be on its way it fails, to be tried again.
 func (a *Activities) Settle(ctx context.Context, n *notify.Notification) error {
+	if n.Bulk {
+		return a.settlePages(ctx, n)
+	}
 	result, wait, err := a.deliverPage(ctx, n, Page{ID: n.ID, To: len(n.To), Stopped: notify.ReasonCancelled}, true)
+	if err == nil && wait != nil {
+		err = underWay(result, wait)
+	}
 	if err != nil {
 		return err
 	}
-	if wait != nil {
-		return fmt.Errorf("%d of %d deliveries are under way: %w", result.Counts.Queued, result.Counts.Total, wait.cause)
-	}
 	_, err = a.Finish(ctx, n.ID, result)
 	return err
+}
+
+func (a *Activities) settlePages(ctx context.Context, n *notify.Notification) error {
+	var total PageResult
+	for page := range notify.Pages(n.Recipients()) {
+		result, wait, err := a.deliverBulk(ctx, BulkPage{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled})
+		if err == nil && wait != nil {
+			err = underWay(result, wait)
+		}
+		if err != nil {
+			return err
+		}
+		total.Add(result)
+	}
+	_, err := a.FinishBulk(ctx, n.ID, total)
+	return err
+}
+
+func underWay(result PageResult, wait *wait) error {
+	return fmt.Errorf("%d of %d deliveries are under way: %w", result.Counts.Queued, result.Counts.Total, wait.cause)
 }

@@ -29,13 +29,14 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 			return nil, false, err
 		}
 	}
-	var known *notify.Record
 	if replayed {
-		known, err = s.Store.Notification(ctx, decided.NotificationID)
-		if err == nil && known.Status.Ended() {
+		known, err := s.Store.Notification(ctx, decided.NotificationID)
+		switch {
+		case err == nil && known.Status.Ended():
 			return known, true, nil
-		}
-		if err != nil && notify.CodeOf(err) != notify.CodeNotFound {
+		case err == nil:
+			return known, true, s.Starter.Start(ctx, &known.Notification)
+		case notify.CodeOf(err) != notify.CodeNotFound:
 			return nil, false, err
 		}
 	}
@@ -46,9 +47,6 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 	record, err = s.intake.Record(ctx, request, decided.NotificationID, decided.Template, decided.CreatedAt)
 	if err != nil {
 		return nil, false, err
-	}
-	if known != nil {
-		record.Progress = known.Progress
 	}
 	return record, replayed, s.intake.Accept(ctx, record)
 }

@@ -94,8 +94,15 @@ func (s *Server) audienceRoutes(api huma.API) {
 			}
 			return &audienceOutput{Body: viewAudience(a)}, nil
 		})
-	huma.Register(api, route(http.MethodDelete, audiencesPath+"/{id}", "delete-audience", "Delete an audience and who is in it", http.StatusNoContent, http.StatusNotFound),
+	huma.Register(api, route(http.MethodDelete, audiencesPath+"/{id}", "delete-audience", "Delete an audience and who is in it", http.StatusNoContent, http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *AudienceID) (*struct{}, error) {
+			told, err := s.Store.TellsAudience(ctx, in.ID)
+			if err == nil && told != "" {
+				err = &notify.Error{Code: notify.CodeConflict, Detail: "notification " + told + " has not ended, and tells this audience: cancel it first"}
+			}
+			if err != nil {
+				return nil, s.fail(err)
+			}
 			if err := s.Store.DeleteAudience(ctx, in.ID, s.now()); err != nil {
 				return nil, s.fail(err)
 			}
@@ -159,7 +166,7 @@ func (s *Server) keepAudience(ctx context.Context, lines iter.Seq2[audience.Line
 	}
 	now := s.now()
 	a = &audience.Audience{
-		ID: newID(), Total: total, Duplicates: duplicates, Pages: (total + audience.PageSize - 1) / audience.PageSize,
+		ID: newID(), Total: total, Duplicates: duplicates, Pages: notify.Pages(total),
 		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(s.AudienceRetention, audience.DefaultRetention)),
 	}
 	return a, s.Store.InsertAudience(ctx, a, spool.Pages())

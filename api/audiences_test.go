@@ -250,3 +250,41 @@ func TestAStalledUploadIsEnded(t *testing.T) {
 	require.Equal(t, "timeout", p.Code)
 	require.Contains(t, p.Detail, "30s")
 }
+
+func TestAnAudienceIsTold(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	welcome(s)
+	readers := s.upload(ndjson, "{\"user_id\":\"u\"}\n{\"email\":\"ann@example.com\"}\n")
+	request := object{"template": "welcome", "audience": object{"id": readers.ID}, "rate": "200/s", "delay": "1h"}
+	first := get[struct {
+		ID string `json:"id"`
+	}](s, http.MethodPost, "/v1/notifications", http.StatusAccepted, request)
+	record, err := s.store.Notification(t.Context(), first.ID)
+	require.NoError(t, err)
+	require.Equal(t, &notify.AudienceRef{ID: readers.ID, Total: 2}, record.Audience)
+	require.True(t, record.Bulk)
+	require.Equal(t, notify.Rate("200/s"), record.Rate)
+	require.Equal(t, notify.Counts{Total: 2, Queued: 2}, record.Counts)
+
+	require.NoError(t, s.store.UpdateStatus(t.Context(), first.ID, notify.StatusSending))
+	require.NoError(t, s.store.PutPageCounts(t.Context(), notify.PageCounts{ID: first.ID + "/0", NotificationID: first.ID, Counts: notify.Counts{Total: 1, Failed: 1}}))
+	require.NoError(t, s.store.PutPageCounts(t.Context(), notify.PageCounts{ID: first.ID + "/0", NotificationID: first.ID, Counts: notify.Counts{Total: 1, Sent: 1}}))
+	shown := get[struct {
+		Counts notify.Counts `json:"counts"`
+	}](s, http.MethodGet, "/v1/notifications/"+first.ID, http.StatusOK, nil)
+	require.Equal(t, notify.Counts{Total: 2, Sent: 1, Queued: 1}, shown.Counts, "as its pages say while it runs")
+
+	p := s.refused(http.MethodDelete, audiences+"/"+readers.ID, http.StatusConflict, nil)
+	require.Contains(t, p.Detail, first.ID)
+	require.NoError(t, s.store.UpdateProgress(t.Context(), first.ID, notify.Progress{Status: notify.StatusDone}))
+	response, text := s.ask(http.MethodDelete, audiences+"/"+readers.ID, nil)
+	require.Equal(t, http.StatusNoContent, response.StatusCode, "%s", text)
+
+	all := get[struct {
+		ID string `json:"id"`
+	}](s, http.MethodPost, "/v1/notifications", http.StatusAccepted, object{"template": "welcome", "audience": object{"all_users": true}})
+	record, err = s.store.Notification(t.Context(), all.ID)
+	require.NoError(t, err)
+	require.Equal(t, &notify.AudienceRef{ID: all.ID, AllUsers: true}, record.Audience)
+}

@@ -84,7 +84,7 @@ func (s *Server) cancel(ctx context.Context, id string) (*notificationOutput, er
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	if stopped.Cancelled > 0 && stopped.Counts.Queued == 0 { // the record says so soon, if not yet
+	if stopped.Cancelled > 0 && stopped.Counts.Total > 0 && stopped.Counts.Queued == 0 { // the record says so soon, if not yet
 		record.Status, record.Counts = notify.StatusCancelled, stopped.Counts
 	}
 	switch {
@@ -92,6 +92,12 @@ func (s *Server) cancel(ctx context.Context, id string) (*notificationOutput, er
 		return s.show(ctx, record)
 	case record.Status.Ended():
 		return nil, s.fail(tooLate(record.Counts))
+	case stopped.Counts.Total == 0: // of a notification to many, the parts know
+		views, err := s.views(ctx, []notify.Record{*record})
+		if err != nil {
+			return nil, s.fail(err)
+		}
+		return nil, s.fail(tooLate(views[0].Counts))
 	default:
 		return nil, s.fail(tooLate(stopped.Counts))
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,26 +40,35 @@ func newRunningCounts(now func() time.Time) (*runningCounts, error) {
 func (c *runningCounts) counts(ctx context.Context, from *store.Store, records []notify.Record) (map[string]notify.Counts, error) {
 	now := c.now()
 	running := map[string]notify.Counts{}
-	var stale []string
+	var stale, bulk []string
 	for _, r := range records {
 		if r.Status.Ended() || r.Status == notify.StatusScheduled { // nothing has been tried
 			continue
 		}
 		if last, ok := c.seen.Get(r.ID); ok && now.Sub(last.at) < countsFresh {
 			running[r.ID] = last.counts
+		} else if r.Audience != nil {
+			bulk = append(bulk, r.ID)
 		} else {
 			stale = append(stale, r.ID)
 		}
 	}
-	if stale == nil {
-		return running, nil
-	}
-	ended, err := from.CountEndedOf(ctx, stale)
-	if err != nil {
-		return nil, err
+	ended := map[string]notify.Counts{}
+	for _, ask := range []struct {
+		ids   []string
+		count func(context.Context, []string) (map[string]notify.Counts, error)
+	}{{stale, from.CountEndedOf}, {bulk, from.CountPages}} {
+		if ask.ids == nil {
+			continue
+		}
+		counts, err := ask.count(ctx, ask.ids)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(ended, counts)
 	}
 	for _, r := range records {
-		if _, known := running[r.ID]; known || !slices.Contains(stale, r.ID) {
+		if _, known := running[r.ID]; known || !slices.Contains(stale, r.ID) && !slices.Contains(bulk, r.ID) {
 			continue
 		}
 		counts := ended[r.ID]

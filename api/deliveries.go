@@ -159,7 +159,8 @@ func underWay(last *notify.Claim) notify.Delivery {
 }
 
 // listDeliveries lists the deliveries of a notification in the order of their
-// ids. Of one that still runs, those without an end are queued.
+// ids. Of one that still runs, those without an end are queued; an audience may
+// be long, and only those are listed that have ended.
 func (s *Server) listDeliveries(ctx context.Context, in *struct {
 	NotificationID
 	Page
@@ -175,7 +176,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *struct {
 		return nil, s.fail(err)
 	}
 	var deliveries []notify.Delivery
-	if record.Status.Ended() {
+	if record.Status.Ended() || record.Audience != nil {
 		deliveries, err = s.Store.DeliveriesOf(ctx, in.ID, after, in.State, in.Limit+1)
 	} else {
 		deliveries, err = s.runningDeliveries(ctx, &record.Notification, after, in.State)

@@ -15,6 +15,8 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 	s := newServer(t)
 	welcome(s)
 	ann := to("ann@example.com")
+	readers := s.upload(ndjson, "{\"email\":\"ann@example.com\"}\n{\"email\":\"bob@example.com\"}\n{\"email\":\"cec@example.com\"}\n").ID
+	const nobodys = "01a20b38-9621-739c-a631-37354f295b25"
 	many := make([]object, 1001)
 	for i := range many {
 		many[i] = object{"email": fmt.Sprintf("u%d@example.com", i)}
@@ -30,7 +32,18 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		{"unknown version", object{"template": "welcome@7", "to": ann}, 404, "", ""},
 		{"malformed template", object{"template": "Wel come", "to": ann}, 422, "body.template", "name"},
 		{"unknown field", object{"template": "welcome", "to": ann, "subject": "x"}, 422, "body.subject", "unexpected"},
-		{"a field of a later capability", object{"template": "welcome", "to": ann, "audience": object{"id": "x"}}, 422, "body.audience", "unexpected"},
+		{"a field of a later capability", object{"template": "welcome", "to": ann, "inbox": object{"id": "x"}}, 422, "body.inbox", "unexpected"},
+		{"to and audience", object{"template": "welcome", "to": ann, "audience": object{"all_users": true}}, 422, "body.to", "exactly one"},
+		{"an audience without id", object{"template": "welcome", "audience": object{}}, 422, "body.audience", "exactly one"},
+		{"an audience by id and all users", object{"template": "welcome", "audience": object{"all_users": true, "id": nobodys}}, 422, "body.audience", "exactly one"},
+		{"an audience of not all users", object{"template": "welcome", "audience": object{"all_users": false}}, 422, "body.audience", "true"},
+		{"an audience that is not there", object{"template": "welcome", "audience": object{"id": nobodys}}, 422, "body.audience.id", "no such audience"},
+		{"an audience whose id is none", object{"template": "welcome", "audience": object{"id": "x"}}, 422, "body.audience.id", "uuid"},
+		{"an audience that is not kept as long", object{"template": "welcome", "audience": object{"id": readers}, "delay": "720h"}, 422, "body.audience.id", "BELFRY_AUDIENCE_RETENTION"},
+		{"a rate that takes too long", object{"template": "welcome", "audience": object{"id": readers}, "rate": "1/m", "expires_at": time.Now().Add(90 * time.Second)}, 422, "body.rate", "expires_at"},
+		{"a rate of nothing", object{"template": "welcome", "to": ann, "rate": "0/s"}, 422, "body.rate", "200/s"},
+		{"a rate an hour", object{"template": "welcome", "to": ann, "rate": "10/h"}, 422, "body.rate", "minute"},
+		{"a rate that is none", object{"template": "welcome", "to": ann, "rate": "fast"}, 422, "body.rate", "30/m"},
 		{"a field in another case", object{"Template": "welcome", "to": ann}, 422, "body.Template", "unexpected"},
 		{"a required field in another case", object{"template": "welcome", "TO": ann}, 422, "body.TO", "unexpected"},
 		{"unknown field of a recipient", object{"template": "welcome", "to": []object{{"email": "a@b.c", "phone": "1"}}}, 422, "body.to[0].phone", "unexpected"},
@@ -43,7 +56,7 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		{"20,000 nested brackets", `{"data":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, 422, "body", "depth"},
 		{"20,000 open brackets", strings.Repeat("[", 20_000), 422, "body", ""},
 		{"empty to", object{"template": "welcome", "to": []object{}}, 422, "body.to", "1"},
-		{"no to", object{"template": "welcome"}, 422, "body", "to"},
+		{"no to", object{"template": "welcome"}, 422, "body.to", "audience"},
 		{"to is null", object{"template": "welcome", "to": nil}, 422, "body.to", ""},
 		{"1,001 recipients", object{"template": "welcome", "to": many}, 422, "body.to", "1000"},
 		{"template and content", object{"template": "welcome", "content": email("s", "h"), "to": ann}, 422, "body.content", "exactly one"},

@@ -19,7 +19,8 @@ import (
 type notificationRequest struct {
 	Template  string            `json:"template,omitempty" maxLength:"80" example:"welcome" doc:"A template's name, or name@version. Exactly one of template and content"`
 	Content   *notify.Bodies    `json:"content,omitempty" doc:"Free-form content, Liquid too"`
-	To        []recipient       `json:"to" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once"`
+	To        []recipient       `json:"to" required:"false" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once. Exactly one of to and audience"`
+	Audience  *audienceChoice   `json:"audience,omitempty" doc:"Who is told, in place of to"`
 	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
 	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
 	SendAt    *time.Time        `json:"send_at,omitempty" doc:"When it is to go out, within two years; a moment already past means now. Not with delay"`
@@ -28,8 +29,15 @@ type notificationRequest struct {
 	Priority  notify.Priority   `json:"priority,omitempty" enum:"high,normal,low" doc:"normal by default"`
 	Provider  string            `json:"provider,omitempty" maxLength:"32" example:"smtp" doc:"Forces one; as configured by default"`
 	OnUnknown notify.OnUnknown  `json:"on_unknown,omitempty" enum:"resend,skip" doc:"What to do where nobody knows whether it went out; resend by default"`
+	Rate      string            `json:"rate,omitempty" maxLength:"16" example:"200/s" doc:"How many messages go out a second or a minute, at most; as fast as it goes by default"`
 	Tags      []string          `json:"tags,omitempty" maxItems:"16" nullable:"false"`
 	Metadata  map[string]string `json:"metadata,omitempty" doc:"Yours to keep with it, up to 16 keys"`
+}
+
+// audienceChoice says who is told without naming them.
+type audienceChoice struct {
+	ID       string `json:"id,omitempty" format:"uuid" doc:"Of an uploaded audience. Exactly one of id and all_users"`
+	AllUsers bool   `json:"all_users,omitempty" doc:"All users that the idp knows when it goes out"`
 }
 
 // recipient is one entry of "to".
@@ -51,6 +59,17 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 		c.errs = append(c.errs, checkBodies(ctx, c.prefix+".content", *r.Content)...)
 	case !intake.TemplateRef.MatchString(r.Template):
 		c.add("template", "not a template's name or name@version", r.Template)
+	}
+	if (len(r.To) > 0) == (r.Audience != nil) {
+		c.add("to", "needs exactly one of to and audience", nil)
+	}
+	if r.Audience != nil && (r.Audience.ID != "") == r.Audience.AllUsers {
+		c.add("audience", "needs exactly one of id and all_users, which must be true", nil)
+	}
+	if r.Rate != "" {
+		if _, err := notify.ParseRate(r.Rate); err != nil {
+			c.add("rate", err.Error(), r.Rate)
+		}
 	}
 	for i, to := range r.To {
 		if i >= notify.MaxRecipients {
@@ -256,6 +275,7 @@ func (r *notificationRequest) request(came time.Time) (*notify.Request, error) {
 		Template:  r.Template,
 		Content:   r.Content,
 		To:        r.recipients(),
+		Audience:  (*notify.Audience)(r.Audience),
 		Channels:  r.Channels,
 		Data:      r.Data.Object,
 		SendAt:    &due,
@@ -263,6 +283,7 @@ func (r *notificationRequest) request(came time.Time) (*notify.Request, error) {
 		Priority:  r.Priority,
 		Provider:  r.Provider,
 		OnUnknown: r.OnUnknown,
+		Rate:      notify.Rate(r.Rate),
 		Tags:      r.Tags,
 		Metadata:  metadata,
 	}, err

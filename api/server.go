@@ -74,6 +74,7 @@ type Config struct {
 
 	SendGridWebhookKey *ecdsa.PublicKey // of its signed event webhook; nil: there is none
 	AudienceRetention  time.Duration    // how long audiences are kept; 0: audience.DefaultRetention
+	DirectLimit        int              // how many deliveries of a notification go the direct way at most
 }
 
 // A Server answers Belfry's HTTP API.
@@ -89,7 +90,7 @@ func NewServer(cfg Config) (*Server, error) {
 	running, err := newRunningCounts(cfg.Now)
 	return &Server{
 		Config: cfg, log: cfg.Log, running: running,
-		intake: intake.Intake{Store: cfg.Store, Starter: cfg.Starter},
+		intake: intake.Intake{Store: cfg.Store, Starter: cfg.Starter, DirectLimit: cfg.DirectLimit},
 	}, err
 }
 

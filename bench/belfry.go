@@ -81,6 +81,15 @@ func startBelfry(ctx context.Context, binary, smtpAddr string, concurrency int, 
 	return b, nil
 }
 
+// startWorker runs one more worker.
+func startWorker(ctx context.Context, binary, smtpAddr string, variables ...string) (*belfry, error) {
+	w := &belfry{cmd: exec.CommandContext(ctx, binary, "worker")}
+	w.cmd.Env = append(os.Environ(), "BELFRY_SMTP_URL=smtp://"+smtpAddr+"?tls=none", "BELFRY_LOG_LEVEL=warn")
+	w.cmd.Env = append(w.cmd.Env, variables...)
+	w.cmd.Stderr = os.Stderr
+	return w, w.cmd.Start()
+}
+
 func (b *belfry) stop() error {
 	_ = b.cmd.Process.Signal(syscall.SIGTERM)
 	return b.cmd.Wait()

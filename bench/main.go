@@ -28,10 +28,11 @@ type Result struct {
 }
 
 type cli struct {
-	Belfry  string     `default:"bin/belfry" help:"The belfry binary." env:"BELFRY_BENCH_BINARY"`
-	Runs    int        `default:"3" help:"Runs; the one with the median ratio is reported."`
-	Single  singleCmd  `cmd:"" help:"Notifications/s to one recipient, against bare workflows/s."`
-	Latency latencyCmd `cmd:"" help:"From POST to mail accepted, against a bare workflow's start to end."`
+	Belfry    string       `default:"bin/belfry" help:"The belfry binary." env:"BELFRY_BENCH_BINARY"`
+	Runs      int          `default:"3" help:"Runs; the one with the median ratio is reported."`
+	Single    singleCmd    `cmd:"" help:"Notifications/s to one recipient, against bare workflows/s."`
+	Broadcast broadcastCmd `cmd:"" help:"Mails/s of a notification to many, against the same mails sent by go-mail in a loop."`
+	Latency   latencyCmd   `cmd:"" help:"From POST to mail accepted, against a bare workflow's start to end."`
 }
 
 func main() {

@@ -38,6 +38,7 @@ func Run(ctx context.Context, c client.Client, a *activities.Activities, runs *a
 	}
 	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout, OnFatalError: onFatal})
 	main.RegisterWorkflow(workflows.Notification)
+	main.RegisterWorkflow(workflows.Partition)
 	main.RegisterWorkflow(workflows.Redelivery)
 	main.RegisterWorkflow(workflows.ScheduledRun)
 	main.RegisterWorkflow(workflows.Backfill)

@@ -161,33 +161,36 @@ func (n *notification) untilResumed(ctx workflow.Context) error {
 // cancel stops what is unsent. What it could stop is for the claims to say, not
 // for the workflow to remember: a worker may have sent and died.
 func (n *notification) cancel(ctx workflow.Context) (activities.PageResult, error) {
+	stop := n.stopPages
+	if n.Direct {
+		stop = n.stopDirect
+	}
 	var stopped activities.PageResult
 	err := n.decide(func() (err error) {
-		if stopped, err = n.stop(ctx); err != nil || stopped.Cancelled == 0 {
-			return err
+		if stopped, err = stop(ctx); err == nil && stopped.Cancelled > 0 {
+			n.cancelled = true
 		}
-		n.cancelled = true
-		if stopped.Counts.Queued == 0 {
-			n.cancelledAll = &stopped
-		}
-		return nil
+		return err
 	})
 	if err != nil || stopped.Cancelled == 0 {
 		return stopped, err
-	}
-	if n.interrupt != nil {
-		n.interrupt()
 	}
 	_, err = workflow.AwaitWithTimeout(ctx, answerPatience, func() bool { return n.ended })
 	return stopped, err
 }
 
-func (n *notification) stop(ctx workflow.Context) (activities.PageResult, error) {
-	var futures []workflow.Future
-	for _, r := range pages(n.Input) {
-		futures = append(futures, n.record(ctx, "cancel what is unsent", a.Stop, n.page(r)))
+func (n *notification) stopDirect(ctx workflow.Context) (stopped activities.PageResult, err error) {
+	err = n.record(ctx, "cancel what is unsent", a.Stop, n.all()).Get(ctx, &stopped)
+	if err != nil || stopped.Cancelled == 0 {
+		return stopped, err
 	}
-	return sum(ctx, futures)
+	if stopped.Counts.Queued == 0 {
+		n.cancelledAll = &stopped
+	}
+	if n.interrupt != nil {
+		n.interrupt()
+	}
+	return stopped, nil
 }
 
 // reschedule moves the time at which it is to go out, and with it the expiry

@@ -1,14 +1,11 @@
 package workflows_test
 
 import (
-	"context"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
@@ -17,15 +14,20 @@ import (
 	"github.com/belfry-notify/belfry/workflows"
 )
 
-// errInterrupted is what a page fails with that was told to stop.
-var errInterrupted = temporal.NewApplicationError("1 of 350 deliveries wait", "waiting")
-
 // An answer is what an update came to.
 type answer struct {
 	refused error // by the validator
 	result  any
 	err     error
 	done    bool
+}
+
+// stopped is what a cancel says that it stopped.
+func (a *answer) stopped(t *testing.T) activities.PageResult {
+	t.Helper()
+	stopped, ok := a.result.(activities.PageResult)
+	require.True(t, ok, "%v", a.result)
+	return stopped
 }
 
 // ask has an update carried out at a moment of the workflow's time.
@@ -160,34 +162,6 @@ func TestACancelThatStopsNothingChangesNothing(t *testing.T) {
 
 	require.Equal(t, notify.StatusDone, statusOf(t, env))
 	require.Equal(t, underWay, cancelled.result)
-}
-
-func TestACancelInTheMiddleHasTheRestEndedAsCancelled(t *testing.T) {
-	t.Parallel()
-	env := newEnvironment(t)
-	in := input(700)
-	var mu sync.Mutex
-	var pages []activities.Page
-	env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(func(_ context.Context, page activities.Page) (activities.PageResult, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		pages = append(pages, page)
-		if page.Stopped == "" {
-			return activities.PageResult{}, errInterrupted
-		}
-		return activities.PageResult{Counts: notify.Counts{Total: 350, Sent: 100, Skipped: 250}, Cancelled: 250}, nil
-	})
-	env.OnActivity(a.Stop, mock.Anything, mock.Anything).
-		Return(activities.PageResult{Counts: notify.Counts{Total: 350, Queued: 10, Skipped: 240, Sent: 100}, Cancelled: 240}, nil).Twice()
-	total := activities.PageResult{Counts: notify.Counts{Total: 700, Sent: 200, Skipped: 500}, Cancelled: 500}
-	env.OnActivity(a.Finish, mock.Anything, in.ID, total).Return(notify.StatusCancelled, nil).Once()
-	cancelled := ask(env, 500*time.Millisecond, workflows.CancelUpdate)
-
-	env.ExecuteWorkflow(workflows.Notification, in)
-
-	require.Equal(t, notify.StatusCancelled, statusOf(t, env))
-	require.True(t, cancelled.done)
-	require.Equal(t, notify.ReasonCancelled, pages[len(pages)-1].Stopped)
 }
 
 func TestAVeryLongHistoryIsLeftBehindWhileItWaits(t *testing.T) {

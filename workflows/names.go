@@ -4,8 +4,6 @@
 package workflows
 
 import (
-	"time"
-
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -31,37 +29,14 @@ var (
 // NotificationID is the workflow id of a notification.
 func NotificationID(id string) string { return "notification/" + id }
 
-// DirectLimit is how many deliveries at most go the direct way by default:
-// their first attempt is made by the worker that got the workflow, before
-// anything else is written down about it.
-const DirectLimit = 10
-
-// PageSize is how many recipients are delivered by one activity.
-const PageSize = 500
-
-// pages cuts a notification's recipients into pages.
-func pages(in Input) []pageRange {
-	var all []pageRange
-	for from := 0; from < in.Recipients; from += PageSize {
-		all = append(all, pageRange{from, min(from+PageSize, in.Recipients)})
+// NewInput is the input of a notification's workflow.
+func NewInput(n *notify.Notification) Input {
+	in := Input{
+		ID: n.ID, Recipients: n.Recipients(), AllUsers: n.Audience != nil && n.Audience.AllUsers,
+		Direct: !n.Bulk, Priority: n.Priority, Rate: n.Rate,
 	}
-	return all
-}
-
-type pageRange struct{ from, to int }
-
-// NewInput is the input of a notification's workflow. Up to directLimit
-// deliveries go the direct way.
-func NewInput(n *notify.Notification, directLimit int) Input {
-	var sendAt *time.Time
 	if n.SendAt.After(n.CreatedAt) {
-		sendAt = &n.SendAt
+		in.SendAt = &n.SendAt
 	}
-	return Input{
-		ID:         n.ID,
-		Recipients: len(n.To),
-		Direct:     n.Deliveries() <= directLimit && n.Priority != notify.PriorityLow,
-		Priority:   n.Priority,
-		SendAt:     sendAt,
-	}
+	return in
 }

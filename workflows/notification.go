@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -18,7 +17,9 @@ type Input struct {
 	ID         string          `json:"id"`
 	Recipients int             `json:"recipients"`
 	Direct     bool            `json:"direct,omitempty"`
+	AllUsers   bool            `json:"all_users,omitempty"` // whom to tell is yet to be listed
 	Priority   notify.Priority `json:"priority,omitempty"`
+	Rate       notify.Rate     `json:"rate,omitempty"`
 	SendAt     *time.Time      `json:"send_at,omitempty"` // nil: now
 
 	PausedUntil *time.Time `json:"paused_until,omitempty"` // carried on: it is paused, and expires then
@@ -30,6 +31,7 @@ type Input struct {
 // see control.go.
 func Notification(ctx workflow.Context, in Input) (notify.Status, error) {
 	n := &notification{Input: in, writing: workflow.NewMutex(ctx)}
+	n.left = allPages(in.Recipients)
 	if err := n.takeUpdates(ctx); err != nil {
 		return "", err
 	}
@@ -48,6 +50,13 @@ type notification struct {
 	ended   bool           // and its end is recorded
 	writing workflow.Mutex // held by whoever writes to the notification's document
 	deciders
+
+	// Of one to many: the pages that are left, whether some of them may have gone
+	// out, how often they were begun, and what came of the others.
+	left   []Pages
+	again  bool
+	rounds int
+	result activities.PageResult
 }
 
 // a only names the activities; the worker has the real one.
@@ -75,6 +84,11 @@ func (n *notification) run(ctx workflow.Context) (notify.Status, error) {
 	} else if err := n.markBegun(ctx); err != nil {
 		return "", err
 	}
+	for n.AllUsers && !n.cancelled {
+		if err := n.listUsers(ctx); err != nil {
+			return "", err
+		}
+	}
 	result, err := n.deliver(ctx)
 	if err != nil {
 		return "", err
@@ -101,66 +115,76 @@ func (n *notification) tryDirect(ctx workflow.Context) (first activities.FirstRe
 // deliver takes every delivery to its end. A pause or a cancel interrupts it:
 // then it goes on when it is resumed, or with what is left to be cancelled.
 func (n *notification) deliver(ctx workflow.Context) (activities.PageResult, error) {
-	for {
+	for len(n.left) > 0 {
 		if err := n.untilResumed(ctx); err != nil {
-			return activities.PageResult{}, err
+			return n.result, err
 		}
 		if n.cancelledAll != nil {
 			return *n.cancelledAll, nil
 		}
-		under, interrupt := workflow.WithCancel(ctx)
-		n.interrupt = interrupt
-		result, err := n.deliverPages(under)
-		n.interrupt = nil
-		interrupted := under.Err() != nil
-		interrupt()
-		if err == nil || !interrupted || ctx.Err() != nil {
-			return result, err
+		deliver := n.deliverPages
+		if n.Direct {
+			deliver = n.deliverDirect
+		}
+		interrupted, err := n.interruptible(ctx, deliver)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil && !interrupted {
+			return n.result, err
 		}
 	}
+	return n.result, nil
 }
 
-// deliverPages delivers page by page, and returns when none is under way.
-func (n *notification) deliverPages(ctx workflow.Context) (activities.PageResult, error) {
-	var futures []workflow.Future
-	for i, r := range pages(n.Input) {
-		page := n.page(r)
-		switch {
-		case n.cancelled:
-			page.Stopped = notify.ReasonCancelled
-		case n.paused: // up to its expiry
-			page.Stopped = notify.ReasonExpired
-		}
-		pageCtx := workflow.WithActivityOptions(ctx, n.pageOptions(i))
-		futures = append(futures, workflow.ExecuteActivity(pageCtx, a.Deliver, page))
+// interruptible does what a pause or a cancel may interrupt, and says whether
+// one has.
+func (n *notification) interruptible(ctx workflow.Context, do func(workflow.Context) error) (interrupted bool, err error) {
+	under, interrupt := workflow.WithCancel(ctx)
+	defer interrupt()
+	n.interrupt = interrupt
+	err = do(under)
+	n.interrupt = nil
+	return under.Err() != nil && ctx.Err() == nil, err
+}
+
+// deliverDirect delivers to the few recipients of a notification that went the
+// direct way.
+func (n *notification) deliverDirect(ctx workflow.Context) error {
+	ctx = workflow.WithActivityOptions(ctx, deliverOptions(directQueue(n.Priority), "deliveries that need another attempt"))
+	page := n.all()
+	page.Stopped = n.stopped()
+	err := workflow.ExecuteActivity(ctx, a.Deliver, page).Get(ctx, &n.result)
+	if err == nil {
+		n.left = nil
 	}
-	return sum(ctx, futures)
+	return err
 }
 
-// sum waits for all pages and adds up what came of them; the error is the
-// first page's that has one.
-func sum(ctx workflow.Context, futures []workflow.Future) (total activities.PageResult, failed error) {
-	for _, future := range futures {
-		var result activities.PageResult
-		if err := future.Get(ctx, &result); err != nil && failed == nil {
-			failed = err
-		}
-		total.Add(result)
+// all is a page of all recipients.
+func (n *notification) all() activities.Page {
+	return activities.Page{ID: n.ID, To: n.Recipients}
+}
+
+// listUsers lists whom to tell. A pause or a cancel interrupts it.
+func (n *notification) listUsers(ctx workflow.Context) error {
+	if err := n.untilResumed(ctx); err != nil || n.cancelled {
+		return err
 	}
-	return total, failed
-}
-
-func (n *notification) page(r pageRange) activities.Page {
-	return activities.Page{ID: n.ID, From: r.from, To: r.to}
-}
-
-// pageOptions are those of the activity that delivers a page.
-func (n *notification) pageOptions(page int) workflow.ActivityOptions {
-	queue, summary := EmailBulkTaskQueue, fmt.Sprintf("page %d of %d recipients", page+1, n.Recipients)
-	if n.Direct {
-		queue, summary = directQueue(n.Priority), "deliveries that need another attempt"
+	interrupted, err := n.interruptible(ctx, func(ctx workflow.Context) error {
+		ctx = workflow.WithActivityOptions(ctx, deliverOptions(TaskQueue, "list all users"))
+		return n.write(ctx, func() error {
+			if err := workflow.ExecuteActivity(ctx, a.ListRecipients, n.ID).Get(ctx, &n.Recipients); err != nil {
+				return err
+			}
+			n.AllUsers, n.left = false, allPages(n.Recipients)
+			return nil
+		})
+	})
+	if interrupted {
+		return nil
 	}
-	return deliverOptions(queue, summary)
+	return err
 }
 
 // directQueue is where deliveries are tried that do not go with the broadcasts.
@@ -175,13 +199,13 @@ func directQueue(p notify.Priority) string {
 // to another one.
 const heartbeatTimeout = 20 * time.Second
 
-// deliverOptions are those of Deliver. It is retried until the notification
+// deliverOptions are those of what sends. It is retried until the notification
 // expires, which the activity itself sees to. Cancelled, it finishes what is
 // under way.
 func deliverOptions(queue, summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           queue,
-		StartToCloseTimeout: time.Hour,
+		StartToCloseTimeout: 24 * time.Hour,
 		HeartbeatTimeout:    heartbeatTimeout,
 		WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{
@@ -195,8 +219,12 @@ func deliverOptions(queue, summary string) workflow.ActivityOptions {
 
 // finish records how the notification ended, as often as it takes.
 func (n *notification) finish(ctx workflow.Context, result activities.PageResult) (status notify.Status, err error) {
+	finish := any(a.Finish)
+	if !n.Direct {
+		finish = a.FinishBulk
+	}
 	err = n.write(ctx, func() error {
-		err := n.record(ctx, "record the end", a.Finish, n.ID, result).Get(ctx, &status)
+		err := n.record(ctx, "record the end", finish, n.ID, result).Get(ctx, &status)
 		n.ended = err == nil
 		return err
 	})

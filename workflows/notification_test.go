@@ -27,7 +27,8 @@ func input(recipients int) workflows.Input {
 	for i := range recipients {
 		n.To = append(n.To, notify.Recipient{Email: fmt.Sprintf("u%d@example.com", i)})
 	}
-	return workflows.NewInput(n, workflows.DirectLimit)
+	n.Bulk = recipients > 10
+	return workflows.NewInput(n)
 }
 
 func result(counts notify.Counts) activities.PageResult { return activities.PageResult{Counts: counts} }
@@ -97,21 +98,6 @@ func TestDeliveriesThatNeedAnotherAttemptBackOff(t *testing.T) {
 	}
 }
 
-func TestManyRecipientsGoOutInPages(t *testing.T) {
-	t.Parallel()
-	env := newEnvironment(t)
-	for _, r := range [][2]int{{0, 500}, {500, 1000}} {
-		env.OnActivity(a.Deliver, mock.Anything, activities.Page{ID: input(1000).ID, From: r[0], To: r[1]}).
-			Return(result(notify.Counts{Total: 500, Sent: 499, Failed: 1}), nil).Once()
-	}
-	env.OnActivity(a.Finish, mock.Anything, input(1000).ID, result(notify.Counts{Total: 1000, Sent: 998, Failed: 2})).
-		Return(notify.StatusDone, nil).Once()
-
-	env.ExecuteWorkflow(workflows.Notification, input(1000))
-
-	require.Equal(t, notify.StatusDone, statusOf(t, env))
-}
-
 func TestTheEndIsRecordedWhenTheStoreIsBack(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -139,17 +125,24 @@ func TestPriorityChoosesTheWay(t *testing.T) {
 		t.Run(string(priority), func(t *testing.T) {
 			t.Parallel()
 			env := newEnvironment(t)
-			n := &notify.Notification{To: make([]notify.Recipient, 1), Channels: []notify.Channel{notify.ChannelEmail}, Priority: priority}
-			if priority != notify.PriorityLow { // which goes with the broadcasts at once
+			n := &notify.Notification{To: make([]notify.Recipient, 1), Channels: []notify.Channel{notify.ChannelEmail}, Priority: priority, Bulk: priority == notify.PriorityLow}
+			finish := any(a.Finish)
+			if priority == notify.PriorityLow { // which goes with the broadcasts at once
+				finish = a.FinishBulk
+				env.OnActivity(a.DeliverPage, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.BulkPage) (activities.BulkPageResult, error) {
+					require.Equal(t, queue, activity.GetInfo(ctx).TaskQueue)
+					return activities.BulkPageResult{PageResult: result(notify.Counts{Total: 1, Sent: 1})}, nil
+				}).Once()
+			} else {
 				env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(activities.FirstResult{Wait: time.Second}, nil).Once()
+				env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.Page) (activities.PageResult, error) {
+					require.Equal(t, queue, activity.GetInfo(ctx).TaskQueue)
+					return result(notify.Counts{Total: 1, Sent: 1}), nil
+				}).Once()
 			}
-			env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.Page) (activities.PageResult, error) {
-				require.Equal(t, queue, activity.GetInfo(ctx).TaskQueue)
-				return result(notify.Counts{Total: 1, Sent: 1}), nil
-			}).Once()
-			env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(notify.StatusDone, nil).Once()
+			env.OnActivity(finish, mock.Anything, mock.Anything, mock.Anything).Return(notify.StatusDone, nil).Once()
 
-			env.ExecuteWorkflow(workflows.Notification, workflows.NewInput(n, workflows.DirectLimit))
+			env.ExecuteWorkflow(workflows.Notification, workflows.NewInput(n))
 
 			require.Equal(t, notify.StatusDone, statusOf(t, env))
 		})

@@ -26,6 +26,7 @@ func TestReplay(t *testing.T) {
 			t.Parallel()
 			replayer := worker.NewWorkflowReplayer()
 			replayer.RegisterWorkflow(workflows.Notification)
+			replayer.RegisterWorkflow(workflows.Partition)
 			replayer.RegisterWorkflow(workflows.Redelivery)
 			replayer.RegisterWorkflow(workflows.ScheduledRun)
 			replayer.RegisterWorkflow(workflows.Backfill)

@@ -25,17 +25,14 @@ type Starter struct {
 	namespace string
 	eager     bool
 
-	directLimit int
-
 	known  atomic.Pointer[attributes]
 	asking sync.Mutex
 }
 
 // NewStarter makes a Starter. Eager asks the server to hand a workflow's first
 // task back at once; it helps where a worker polls through the same client.
-// DirectLimit is how many deliveries of a notification go the direct way.
-func NewStarter(c client.Client, namespace string, eager bool, directLimit int) *Starter {
-	return &Starter{client: c, namespace: namespace, eager: eager, directLimit: directLimit}
+func NewStarter(c client.Client, namespace string, eager bool) *Starter {
+	return &Starter{client: c, namespace: namespace, eager: eager}
 }
 
 // Start starts the workflow of a notification that is stored. If there is a
@@ -45,7 +42,7 @@ func (s *Starter) Start(ctx context.Context, n *notify.Notification) error {
 	options.EnableEagerStart = s.eager
 	options.StaticSummary = summary(n)
 	options.TypedSearchAttributes = s.searchAttributes(ctx, n)
-	return s.start(ctx, options, Notification, NewInput(n, s.directLimit))
+	return s.start(ctx, options, Notification, NewInput(n))
 }
 
 // Redeliver starts the workflow that has a delivery tried again. There is one
@@ -153,8 +150,11 @@ func summary(n *notify.Notification) string {
 	if n.Template != nil {
 		what = n.Template.String()
 	}
-	whom := fmt.Sprintf("%d recipients", len(n.To))
-	if len(n.To) == 1 {
+	whom := fmt.Sprintf("%d recipients", n.Recipients())
+	switch {
+	case n.Audience != nil && n.Audience.AllUsers:
+		whom = "all users"
+	case n.Recipients() == 1:
 		whom = "1 recipient"
 	}
 	channels := make([]string, len(n.Channels))

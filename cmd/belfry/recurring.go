@@ -19,10 +19,10 @@ func (b *belfry) schedules() *workflows.Schedules {
 
 // runs makes those of the schedules.
 func (b *belfry) runs() *activities.Runs {
-	starter := workflows.NewStarter(b.temporal, b.namespace, false, b.cfg.DirectLimit)
+	starter := workflows.NewStarter(b.temporal, b.namespace, false)
 	return &activities.Runs{
 		Store:  b.store,
-		Intake: &intake.Intake{Store: b.store, Starter: starter},
+		Intake: &intake.Intake{Store: b.store, Starter: starter, DirectLimit: b.cfg.DirectLimit},
 		Start:  starter.Start,
 		Log:    b.log,
 		Now:    now,

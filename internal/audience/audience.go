@@ -12,7 +12,7 @@ import (
 
 // PageSize is how many recipients a stored page holds; the last one of an
 // audience may hold fewer.
-const PageSize = 500
+const PageSize = notify.PageSize
 
 // DefaultRetention is how long an audience is kept.
 const DefaultRetention = 30 * 24 * time.Hour

@@ -9,11 +9,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// A Store has the templates and keeps the notifications.
+// A Store has the templates and audiences and keeps the notifications.
 type Store interface {
+	Audience(ctx context.Context, id string, now time.Time) (*audience.Audience, error)
 	Template(ctx context.Context, ref notify.TemplateRef) (*notify.Template, error)
 	VisibleTemplate(ctx context.Context, name string, version int) (*notify.Template, error)
 	InsertNotification(ctx context.Context, r *notify.Record) error
@@ -29,6 +31,8 @@ type Starter interface {
 type Intake struct {
 	Store   Store
 	Starter Starter
+	// DirectLimit is how many deliveries at most go the direct way.
+	DirectLimit int
 }
 
 // TemplateRef matches a template's name, or name@version.
@@ -74,6 +78,7 @@ func (i *Intake) Record(ctx context.Context, r *notify.Request, id string, templ
 		Priority:  r.Priority,
 		Provider:  r.Provider,
 		OnUnknown: r.OnUnknown,
+		Rate:      r.Rate,
 	}
 	if n.Channels == nil {
 		n.Channels = []notify.Channel{notify.ChannelEmail}
@@ -90,8 +95,45 @@ func (i *Intake) Record(ctx context.Context, r *notify.Request, id string, templ
 	if r.ExpiresAt != nil {
 		n.ExpiresAt = Moment(*r.ExpiresAt)
 	}
+	if r.Audience != nil {
+		if err := i.address(ctx, &n, r.Audience, at); err != nil {
+			return nil, err
+		}
+	}
+	n.Bulk = n.Audience != nil || n.Deliveries() > i.DirectLimit || n.Priority == notify.PriorityLow || n.Rate != ""
 	progress.Counts = notify.Counts{Total: n.Deliveries(), Queued: n.Deliveries()}
 	return &notify.Record{Notification: n, Progress: progress}, i.checkContent(ctx, &n)
+}
+
+// address finds the audience that is to be told. It must be there as long as
+// the notification may go out, and the notification must have the time that its
+// rate asks for.
+func (i *Intake) address(ctx context.Context, n *notify.Notification, who *notify.Audience, at time.Time) error {
+	if who.AllUsers {
+		n.Audience = &notify.AudienceRef{ID: n.ID, AllUsers: true}
+		return nil
+	}
+	stored, err := i.Store.Audience(ctx, who.ID, at)
+	if notify.CodeOf(err) == notify.CodeNotFound {
+		return invalid("body.audience.id", "there is no such audience, or it has expired", who.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if stored.ExpiresAt.Before(n.ExpiresAt) {
+		return invalid("body.audience.id", fmt.Sprintf("the audience is kept until %s (BELFRY_AUDIENCE_RETENTION), and the notification may go out until %s",
+			stored.ExpiresAt.UTC().Format(time.RFC3339), n.ExpiresAt.UTC().Format(time.RFC3339)), who.ID)
+	}
+	n.Audience = &notify.AudienceRef{ID: stored.ID, Total: stored.Total}
+	if takes := n.Rate.For(n.Deliveries()); takes > n.ExpiresAt.Sub(n.SendAt) {
+		return invalid("body.rate", fmt.Sprintf("%d deliveries take %s at this rate, and the notification expires %s after it begins: give a later expires_at",
+			n.Deliveries(), takes.Round(time.Second), n.ExpiresAt.Sub(n.SendAt).Round(time.Second)), n.Rate)
+	}
+	return nil
+}
+
+func invalid(location, message string, value any) error {
+	return &notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{{Location: location, Message: message, Value: value}}}
 }
 
 // Moment is a time as it is kept: MongoDB has milliseconds.
@@ -109,9 +151,7 @@ func (i *Intake) checkContent(ctx context.Context, n *notify.Notification) error
 	}
 	for at, channel := range n.Channels {
 		if !bodies.Has(channel) {
-			return &notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{{
-				Location: fmt.Sprintf("body.channels[%d]", at), Message: "there is no content for this channel", Value: channel,
-			}}}
+			return invalid(fmt.Sprintf("body.channels[%d]", at), "there is no content for this channel", channel)
 		}
 	}
 	return nil

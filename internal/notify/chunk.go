@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+// PageSize is how many recipients of a notification to many are delivered by
+// one activity.
+const PageSize = 500
+
+// Pages is how many pages so many recipients fill.
+func Pages(recipients int) int { return (recipients + PageSize - 1) / PageSize }
+
 // ChunkSize is how many deliveries of a broadcast are claimed together, at
 // most. So many may go out twice when a sender dies.
 const ChunkSize = 50

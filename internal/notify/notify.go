@@ -100,13 +100,22 @@ type User struct {
 	Phone    string // E.164
 }
 
+// An AudienceRef says who is told by a notification that has its recipients in
+// stored pages.
+type AudienceRef struct {
+	ID       string `json:"id"`                  // whose pages they are
+	AllUsers bool   `json:"all_users,omitempty"` // who the idp knows when it goes out; the pages are of this notification
+	Total    int    `json:"total"`               // recipients; 0 until all users are listed
+}
+
 // A Notification is one request to tell somebody something, as accepted.
 // Exactly one of Template and Content is set.
 type Notification struct {
 	ID       string       `json:"id" bson:"_id"`
 	Template *TemplateRef `json:"template,omitempty"`
 	Content  *Bodies      `json:"content,omitempty"`
-	To       []Recipient  `json:"to"`
+	To       []Recipient  `json:"to"` // or else Audience
+	Audience *AudienceRef `json:"audience,omitempty"`
 	Channels []Channel    `json:"channels"`
 	Data     Object       `json:"data"`
 	Tags     []string     `json:"tags"`
@@ -115,6 +124,11 @@ type Notification struct {
 	Priority  Priority  `json:"priority,omitempty"`   // empty: normal
 	Provider  string    `json:"provider,omitempty"`   // forces one; empty: as configured
 	OnUnknown OnUnknown `json:"on_unknown,omitempty"` // empty: resend
+	Rate      Rate      `json:"rate,omitempty"`       // at most; empty: as fast as it goes
+
+	// Bulk says that it goes in pages of chunks, with the broadcasts; else its
+	// first attempt is made at once, each delivery on its own.
+	Bulk bool `json:"bulk,omitempty"`
 
 	Schedule    string     `json:"schedule,omitempty"` // which schedule it is a run of
 	ScheduledAt *time.Time `json:"scheduled_at,omitempty"`
@@ -127,8 +141,16 @@ type Notification struct {
 	ExpiresByDefault bool `json:"expires_by_default,omitempty"`
 }
 
+// Recipients is how many are told.
+func (n *Notification) Recipients() int {
+	if n.Audience != nil {
+		return n.Audience.Total
+	}
+	return len(n.To)
+}
+
 // Deliveries is how many deliveries the notification has in all.
-func (n *Notification) Deliveries() int { return len(n.To) * len(n.Channels) }
+func (n *Notification) Deliveries() int { return n.Recipients() * len(n.Channels) }
 
 // Counts says how many deliveries are in each state. The numbers are disjoint
 // and sum to Total.
@@ -183,6 +205,15 @@ func (c *Counts) Sum(other Counts) {
 	c.Failed += other.Failed
 	c.Skipped += other.Skipped
 	c.Unknown += other.Unknown
+}
+
+// PageCounts says how the deliveries of one page stand that have ended, of a
+// notification that runs.
+type PageCounts struct {
+	ID             string    `json:"id" bson:"_id"` // <notification>/<page>
+	NotificationID string    `json:"notification_id"`
+	Counts         Counts    `json:"counts"`
+	ExpiresAt      time.Time `json:"expires_at"`
 }
 
 // A Progress says how far a notification has come. Its counts are final once

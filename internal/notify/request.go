@@ -9,6 +9,7 @@ type Request struct {
 	Template  string      `json:"template,omitempty"` // a name or name@version
 	Content   *Bodies     `json:"content,omitempty"`
 	To        []Recipient `json:"to"` // each once
+	Audience  *Audience   `json:"audience,omitempty"`
 	Channels  []Channel   `json:"channels,omitempty"`
 	Data      Object      `json:"data,omitempty"`
 	SendAt    *time.Time  `json:"send_at,omitempty"`    // nil or past: now
@@ -16,6 +17,14 @@ type Request struct {
 	Priority  Priority    `json:"priority,omitempty"`
 	Provider  string      `json:"provider,omitempty"`
 	OnUnknown OnUnknown   `json:"on_unknown,omitempty"`
+	Rate      Rate        `json:"rate,omitempty"`
 	Tags      []string    `json:"tags,omitempty"`
 	Metadata  Object      `json:"metadata,omitempty"`
+}
+
+// An Audience says who is told in place of a list of recipients: those of a
+// stored audience, or all users that the idp knows. Exactly one is set.
+type Audience struct {
+	ID       string `json:"id,omitempty"`
+	AllUsers bool   `json:"all_users,omitempty"`
 }

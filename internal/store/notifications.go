@@ -15,7 +15,7 @@ import (
 // is there already.
 func (s *Store) InsertNotification(ctx context.Context, r *notify.Record) error {
 	err := s.insertNotification.insert(ctx, r)
-	if err == nil && r.Status == notify.StatusSending && len(r.To) <= maxRecentRecipients && r.Content == nil {
+	if err == nil && r.Status == notify.StatusSending && !r.Bulk && len(r.To) <= maxRecentRecipients && r.Content == nil {
 		s.recent.Add(r.ID, &r.Notification)
 	}
 	return err
@@ -59,6 +59,23 @@ func (s *Store) UpdateStatus(ctx context.Context, id string, status notify.Statu
 func (s *Store) UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error {
 	_, err := s.updates.do(ctx, notificationUpdate{id, bson.D{{Key: "send_at", Value: sendAt}, {Key: "expires_at", Value: expiresAt}}})
 	return err
+}
+
+// UpdateAudience writes who is told, and how the deliveries stand now that this
+// is known; only its workflow calls this.
+func (s *Store) UpdateAudience(ctx context.Context, id string, audience notify.AudienceRef, counts notify.Counts) error {
+	_, err := s.updates.do(ctx, notificationUpdate{id, bson.D{{Key: "audience", Value: audience}, {Key: "counts", Value: counts}}})
+	return err
+}
+
+// TellsAudience is the id of a notification that has not ended and is to tell an
+// audience, empty when there is none.
+func (s *Store) TellsAudience(ctx context.Context, audienceID string) (string, error) {
+	ids, err := s.unfinished(ctx, bson.D{{Key: "audience.id", Value: audienceID}}, 1)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	return ids[0], nil
 }
 
 type notificationUpdate struct {
@@ -135,13 +152,18 @@ func (s *Store) Notifications(ctx context.Context, q NotificationQuery) ([]notif
 // Unfinished lists the ids of notifications without an end that were to go out
 // before a moment, in their order, after the given one.
 func (s *Store) Unfinished(ctx context.Context, before time.Time, afterID string, limit int) ([]string, error) {
-	found, err := list[struct {
-		ID string `bson:"_id"`
-	}](ctx, s.notifications, bson.D{
-		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{notify.StatusScheduled, notify.StatusSending, notify.StatusPaused}}}},
+	return s.unfinished(ctx, bson.D{
 		{Key: "send_at", Value: bson.D{{Key: "$lt", Value: before}}},
 		{Key: "_id", Value: bson.D{{Key: "$gt", Value: afterID}}},
-	}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	}, limit)
+}
+
+// unfinished lists the ids of notifications without an end, in their order.
+func (s *Store) unfinished(ctx context.Context, which bson.D, limit int) ([]string, error) {
+	running := bson.E{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{notify.StatusScheduled, notify.StatusSending, notify.StatusPaused}}}}
+	found, err := list[struct {
+		ID string `bson:"_id"`
+	}](ctx, s.notifications, append(bson.D{running}, which...), options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	ids := make([]string, len(found))
 	for i, f := range found {
 		ids[i] = f.ID

@@ -39,6 +39,7 @@ type Store struct {
 	notifications *mongo.Collection
 	deliveries    *mongo.Collection
 	claims        *mongo.Collection
+	pages         *mongo.Collection // counts, of notifications that run
 	chunks        *mongo.Collection
 	runs          *mongo.Collection
 	keys          *mongo.Collection
@@ -108,6 +109,7 @@ func Open(uri string) (*Store, error) {
 		notifications: db.Collection("notifications"),
 		deliveries:    db.Collection("deliveries"),
 		claims:        db.Collection("claims"),
+		pages:         db.Collection("pages"),
 		chunks:        db.Collection("chunks"),
 		runs:          db.Collection("runs"),
 		keys:          db.Collection("keys"),
@@ -160,6 +162,9 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		s.events: {
 			{{Key: "delivery_id", Value: 1}},
 		},
+		s.pages: {
+			{{Key: "notification_id", Value: 1}},
+		},
 		s.templates.in: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
 		},
@@ -177,7 +182,7 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 			}
 		}
 	}
-	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages} {
+	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages, s.pages} {
 		if err := ensureIndex(ctx, log, collection, expiry()); err != nil {
 			return err
 		}

@@ -1,0 +1,211 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"golang.org/x/time/rate"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// A BulkStore keeps what only notifications to many need.
+type BulkStore interface {
+	AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error)
+	PutPageCounts(ctx context.Context, c notify.PageCounts) error
+	DeletePageCounts(ctx context.Context, notificationID string) error
+	UpdateAudience(ctx context.Context, id string, audience notify.AudienceRef, counts notify.Counts) error
+}
+
+// A BulkPage is one of the pages in which a notification to many goes out.
+type BulkPage struct {
+	ID      string        `json:"id"`
+	Number  int           `json:"number"`            // from 0
+	Again   bool          `json:"again,omitempty"`   // some of it may have gone out
+	ToEnd   bool          `json:"to_end,omitempty"`  // those that wait are waited for
+	Wait    time.Duration `json:"wait,omitempty"`    // before it begins
+	Rate    float64       `json:"rate,omitempty"`    // messages a second at most; 0: no limit
+	Stopped notify.Reason `json:"stopped,omitempty"` // why nothing more is to be sent; empty: all is to be
+}
+
+// A BulkPageResult says how the deliveries of a page stand, and after how long
+// those are due that have no end.
+type BulkPageResult struct {
+	PageResult
+	Wait time.Duration `json:"wait,omitempty"`
+}
+
+// DeliverPage delivers a page of a notification to many. It is done when it has
+// done what it could for each, and a few may wait for another attempt; asked to
+// go to the end, it fails with an error that asks for a retry at the right time
+// while any wait. What has ended is not touched again. Past the notification's
+// expiry it ends the rest as expired. Cancelled, it finishes what is under way
+// and begins nothing more.
+func (a *Activities) DeliverPage(ctx context.Context, in BulkPage) (BulkPageResult, error) {
+	stop := heartbeat(ctx)
+	defer stop()
+	attempt := activity.GetInfo(ctx).Attempt
+	if in.Wait > 0 && attempt == 1 {
+		return BulkPageResult{}, waiting("its time has not come", in.Wait)
+	}
+	in.Again = in.Again || attempt > 1
+	result, wait, err := a.deliverBulk(ctx, in)
+	switch {
+	case err != nil:
+		return BulkPageResult{}, retryable(err)
+	case wait == nil:
+		return BulkPageResult{PageResult: result}, nil
+	case ctx.Err() != nil:
+		return BulkPageResult{PageResult: result}, ctx.Err()
+	case !in.ToEnd && !wait.blocked:
+		return BulkPageResult{PageResult: result, Wait: max(wait.delay(1), InitialBackoff)}, nil
+	}
+	return BulkPageResult{}, waiting(fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause), wait.delay(attempt))
+}
+
+// StopPage cancels what is unsent of a page, as Stop does: by the claims that a
+// send would need.
+func (a *Activities) StopPage(ctx context.Context, in BulkPage) (PageResult, error) {
+	in.Again, in.Stopped = true, notify.ReasonCancelled
+	return a.stop(ctx, func() (PageResult, *wait) {
+		result, next, err := a.deliverBulk(ctx, in)
+		if err != nil {
+			next = &wait{cause: err, failed: err}
+		}
+		return result, next
+	})
+}
+
+// deliverBulk takes each delivery of a page as far as it gets now, and keeps
+// the counts where they can be seen meanwhile.
+func (a *Activities) deliverBulk(ctx context.Context, in BulkPage) (PageResult, *wait, error) {
+	n, err := a.Store.Accepted(ctx, in.ID)
+	if err != nil {
+		return PageResult{}, nil, err
+	}
+	recipients, err := a.recipients(ctx, n, in.Number)
+	if notify.CodeOf(err) == notify.CodeNotFound { // somebody has deleted the audience
+		a.Log.ErrorContext(ctx, "the audience is gone: a page of it fails", "notification", n.ID, "page", in.Number)
+		var lost PageResult
+		lost.Counts.Add(notify.StateFailed, min(notify.PageSize, n.Recipients()-in.Number*notify.PageSize)*len(n.Channels))
+		return lost, nil, nil
+	}
+	if err != nil {
+		return PageResult{}, nil, err
+	}
+	j, err := a.job(ctx, n, in.Again)
+	if err != nil {
+		return PageResult{}, nil, err
+	}
+	j.stopped = in.Stopped
+	if in.Rate > 0 {
+		j.pace = rate.NewLimiter(rate.Limit(in.Rate), max(1, int(in.Rate)/10))
+	}
+	var seen *pageCounter
+	if n.Audience != nil {
+		seen = a.newPageCounter(ctx, n, in.Number)
+		defer seen.close()
+	}
+	result, next := a.deliverChunks(ctx, j, chunkedPage{number: in.Number, recipients: recipients}, seen)
+	return result, next, nil
+}
+
+// recipients are those of one page.
+func (a *Activities) recipients(ctx context.Context, n *notify.Notification, page int) ([]notify.Recipient, error) {
+	if n.Audience != nil {
+		return a.Store.AudiencePage(ctx, n.Audience.ID, page)
+	}
+	from := page * notify.PageSize
+	return n.To[from:min(from+notify.PageSize, len(n.To))], nil
+}
+
+// FinishBulk records how and when a notification to many ended whose deliveries
+// ended so.
+func (a *Activities) FinishBulk(ctx context.Context, id string, result PageResult) (notify.Status, error) {
+	status, err := a.Finish(ctx, id, result)
+	if err != nil {
+		return status, err
+	}
+	if err := a.Store.DeletePageCounts(ctx, id); err != nil { // they expire
+		a.Log.WarnContext(ctx, "counts of pages are left behind", "notification", id, "error", err)
+	}
+	return status, nil
+}
+
+// countEvery is how often the counts of a page under way are written.
+const countEvery = 400 * time.Millisecond
+
+// A pageCounter writes down how a page stands while it is under way: now and
+// then, and at the end.
+type pageCounter struct {
+	mu      sync.Mutex
+	counts  notify.Counts
+	changed bool
+
+	write func(notify.Counts)
+	over  chan struct{}
+	ended sync.WaitGroup
+}
+
+func (a *Activities) newPageCounter(ctx context.Context, n *notify.Notification, page int) *pageCounter {
+	ctx = context.WithoutCancel(ctx)
+	p := &pageCounter{over: make(chan struct{}), write: func(counts notify.Counts) {
+		err := a.Store.PutPageCounts(ctx, notify.PageCounts{
+			ID: fmt.Sprintf("%s/%d", n.ID, page), NotificationID: n.ID, Counts: counts, ExpiresAt: n.ExpiresAt.Add(notify.DefaultExpiry),
+		})
+		if err != nil {
+			a.Log.WarnContext(ctx, "counts of a page not written", "notification", n.ID, "page", page, "error", err)
+		}
+	}}
+	p.ended.Go(func() {
+		ticker := time.NewTicker(countEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-p.over:
+				p.flush()
+				return
+			case <-ticker.C:
+				p.flush()
+			}
+		}
+	})
+	return p
+}
+
+// set says how the deliveries stand that are known to have ended. A nil counter
+// keeps nothing.
+func (p *pageCounter) set(ended notify.Counts) {
+	if p == nil {
+		return
+	}
+	ended.Total, ended.Queued = ended.Total-ended.Queued, 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts, p.changed = ended, true
+}
+
+func (p *pageCounter) flush() {
+	p.mu.Lock()
+	counts, changed := p.counts, p.changed
+	p.changed = false
+	p.mu.Unlock()
+	if changed {
+		p.write(counts)
+	}
+}
+
+// close writes what is left to be written.
+func (p *pageCounter) close() {
+	close(p.over)
+	p.ended.Wait()
+}
+
+// ListRecipients lists whom a notification to all users tells, keeps them as its
+// audience, and answers how many they are.
+func (a *Activities) ListRecipients(ctx context.Context, id string) (int, error) {
+	return 0, retryable(fmt.Errorf("not yet"))
+}

@@ -1,0 +1,134 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// toMany is a notification to an audience of n, with its first page.
+func (w *world) toMany(n int) (*notify.Notification, chunkedPage) {
+	notification := w.notification(notify.Recipient{})
+	notification.To, notification.Bulk = nil, true
+	notification.Audience = &notify.AudienceRef{ID: "readers", Total: n}
+	page := pageOf(n)
+	page.number = 0
+	w.ledger.notifications[notification.ID] = notify.Record{Notification: *notification}
+	for from := 0; from < n; from += notify.PageSize {
+		w.ledger.audiences[fmt.Sprintf("readers/%d", from/notify.PageSize)] = page.recipients[from:min(from+notify.PageSize, n)]
+	}
+	return notification, page
+}
+
+// deliverPage runs the activity as a worker does.
+func (w *world) deliverPage(t *testing.T, in BulkPage) (BulkPageResult, error) {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivity(w.Activities)
+	value, err := env.ExecuteActivity(w.DeliverPage, in)
+	if err != nil {
+		return BulkPageResult{}, err
+	}
+	var result BulkPageResult
+	require.NoError(t, value.Get(&result))
+	return result, nil
+}
+
+func TestAFewOfAPageThatWaitHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, _ := w.toMany(notify.PageSize + 20)
+	later := true
+	w.provider.answer = func(_ context.Context, m notify.Message) notify.Outcome {
+		if later && strings.HasPrefix(m.Address, "user007") {
+			return notify.Outcome{Kind: notify.OutcomeTransient, Detail: "451 later", RetryAfter: time.Minute}
+		}
+		return accept(m)
+	}
+	result, err := w.deliverPage(t, BulkPage{ID: n.ID})
+	require.NoError(t, err, "the page is done but for one")
+	require.Equal(t, notify.Counts{Total: 500, Sent: 499, Queued: 1}, result.Counts)
+	require.Equal(t, time.Minute, result.Wait)
+	require.Equal(t, notify.Counts{Total: 499, Sent: 499}, w.ledger.pages[n.ID+"/0"].Counts)
+
+	_, err = w.deliverPage(t, BulkPage{ID: n.ID, ToEnd: true, Wait: result.Wait})
+	require.Equal(t, time.Minute, retryDelay(t, err), "nothing is done before the time has come")
+	_, err = w.deliverPage(t, BulkPage{ID: n.ID, Again: true, ToEnd: true})
+	require.ErrorContains(t, err, "1 of 500 deliveries wait: 451 later")
+	later = false
+	w.clock.advance(time.Minute)
+	result, err = w.deliverPage(t, BulkPage{ID: n.ID, Again: true, ToEnd: true})
+	require.NoError(t, err)
+	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, result.Counts)
+	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, w.ledger.pages[n.ID+"/0"].Counts)
+	require.Len(t, w.provider.sent, 500)
+}
+
+func retryDelay(t *testing.T, err error) time.Duration {
+	t.Helper()
+	var waits *temporal.ApplicationError
+	require.ErrorAs(t, err, &waits)
+	return waits.NextRetryDelay()
+}
+
+func TestAPageThatCannotBeBegunIsTriedAgainAsItIs(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, _ := w.toMany(3)
+	w.provider.down = true
+	_, err := w.deliverPage(t, BulkPage{ID: n.ID})
+	require.ErrorContains(t, err, "3 of 3 deliveries wait")
+	require.Empty(t, w.ledger.chunks)
+}
+
+func TestAPageWhoseAudienceIsGoneFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, _ := w.toMany(notify.PageSize + 20)
+	clear(w.ledger.audiences)
+	for page, size := range []int{notify.PageSize, 20} {
+		result, err := w.deliverPage(t, BulkPage{ID: n.ID, Number: page})
+		require.NoError(t, err)
+		require.Equal(t, notify.Counts{Total: size, Failed: size}, result.Counts)
+	}
+}
+
+func TestAPageGoesOutAtItsRate(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, _ := w.toMany(60)
+	n.Rate = "200/s"
+	w.ledger.notifications[n.ID] = notify.Record{Notification: *n}
+	began := time.Now()
+	result, err := w.deliverPage(t, BulkPage{ID: n.ID, Rate: 200})
+	require.NoError(t, err)
+	require.Equal(t, 60, result.Counts.Sent)
+	// 20 may go at once, the others one each 5 ms: at 200/s they cannot be done before.
+	require.GreaterOrEqual(t, time.Since(began), 195*time.Millisecond)
+	slow := n
+	slow.Rate = "30/m"
+	require.Len(t, pageOf(60).chunks(slow), 12, "so that a chunk is over soon, however slow")
+}
+
+func TestATerminatedNotificationToManyIsSettled(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, page := w.toMany(notify.PageSize + 20)
+	page.recipients = page.recipients[:notify.ChunkSize]
+	_, next := w.broadcast(t.Context(), n, page, false)
+	require.Nil(t, next)
+	require.NoError(t, w.Settle(t.Context(), n))
+	record := w.ledger.notifications[n.ID]
+	require.Equal(t, notify.StatusCancelled, record.Status)
+	require.Equal(t, notify.Counts{Total: 520, Sent: 50, Skipped: 470}, record.Counts)
+	require.Empty(t, w.ledger.pages)
+}

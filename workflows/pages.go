@@ -1,0 +1,313 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/belfry-notify/belfry/activities"
+	"github.com/belfry-notify/belfry/internal/notify"
+)
+
+// How the pages of a notification to many are spread.
+const (
+	// pagesAtOnce is how many of them wait for a worker or are under way by one
+	// workflow. How many each worker takes is for the worker to say.
+	pagesAtOnce = 8
+	// partitions is over how many workflows they are spread that are more.
+	partitions = 4
+	// pagesOfARun is after how many a partition goes on with an empty history.
+	pagesOfARun = 1000
+	// pageRate is how many messages a second one page is trusted with where the
+	// notification has a rate of its own.
+	pageRate = 1000
+)
+
+// Pages are those of a notification from From up to but not including To.
+type Pages struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
+
+// PartitionInput is some pages of a notification to be delivered.
+type PartitionInput struct {
+	ID      string        `json:"id"`
+	Left    []Pages       `json:"left"`
+	Again   bool          `json:"again,omitempty"` // some of them may have gone out
+	Rate    float64       `json:"rate,omitempty"`  // messages a second at most, of all of them together; 0: no limit
+	Stopped notify.Reason `json:"stopped,omitempty"`
+
+	Done activities.PageResult `json:"done"` // carried on: what came of others before
+}
+
+// PartitionResult says what came of a partition's pages, and which of them are
+// left because it was interrupted.
+type PartitionResult struct {
+	Done activities.PageResult `json:"done"`
+	Left []Pages               `json:"left,omitempty"`
+}
+
+// Partition delivers a part of a notification to many. Cancelled, it finishes
+// what is under way and says what is left.
+func Partition(ctx workflow.Context, in PartitionInput) (PartitionResult, error) {
+	p := newPartition(ctx, in)
+	result, err := p.deliver()
+	result.Done.Add(in.Done)
+	if err == nil && len(result.Left) > 0 && ctx.Err() == nil {
+		in.Left, in.Again, in.Done = result.Left, true, result.Done
+		return PartitionResult{}, workflow.NewContinueAsNewError(ctx, Partition, in)
+	}
+	return result, err
+}
+
+// A partition is the delivery of some pages by one workflow.
+type partition struct {
+	PartitionInput
+	ctx, patient workflow.Context // the second of the pages that wait for their left-overs
+	leaveThose   workflow.CancelFunc
+	selector     workflow.Selector
+
+	begun   int // pages so far
+	active  int // pages under way, without those that wait
+	waiting int
+	behind  []pageWait // those whose left-overs come last
+	left    []int
+	failed  error
+}
+
+type pageWait struct {
+	page int
+	wait time.Duration
+}
+
+func newPartition(ctx workflow.Context, in PartitionInput) *partition {
+	p := &partition{PartitionInput: in, ctx: ctx, selector: workflow.NewSelector(ctx)}
+	p.patient, p.leaveThose = workflow.WithCancel(ctx)
+	return p
+}
+
+// deliver takes all pages to their end, up to pagesOfARun of them. A few
+// deliveries of a page may wait for another attempt: they do so beside the pages
+// that come after, or, at a rate of the notification's own, after all of them.
+func (p *partition) deliver() (PartitionResult, error) {
+	var result PartitionResult
+	atOnce, share := p.spread()
+	rest := p.Left
+	for {
+		for p.active < atOnce && len(rest) > 0 && p.begun < pagesOfARun && p.ctx.Err() == nil {
+			p.begin(p.ctx, activities.BulkPage{Number: rest[0].From, Again: p.Again, Rate: share}, &result.Done)
+			if rest[0].From++; rest[0].From == rest[0].To {
+				rest = rest[1:]
+			}
+			p.begun++
+		}
+		if p.active == 0 {
+			switch {
+			case len(rest) > 0 || p.ctx.Err() != nil:
+				p.leaveThose()
+			case len(p.behind) > 0:
+				p.beginBehind(&result.Done)
+			}
+			if p.waiting == 0 {
+				break
+			}
+		}
+		p.selector.Select(p.ctx)
+	}
+	for _, b := range p.behind {
+		p.left = append(p.left, b.page)
+	}
+	result.Left = append(together(p.left), rest...)
+	return result, p.failed
+}
+
+// spread is how many pages are under way at a time, and the rate of each.
+func (p *partition) spread() (atOnce int, share float64) {
+	if p.Rate == 0 {
+		return pagesAtOnce, 0
+	}
+	atOnce = int(math.Ceil(p.Rate / pageRate))
+	return atOnce, p.Rate / float64(atOnce)
+}
+
+// beginBehind has the left-overs of pages delivered that come last, one page
+// after the other begun and all of them together within the rate.
+func (p *partition) beginBehind(done *activities.PageResult) {
+	behind := p.behind
+	p.behind = nil
+	for i, b := range behind {
+		p.begin(p.patient, activities.BulkPage{
+			Number: b.page, ToEnd: true, Rate: p.Rate / float64(len(behind)),
+			Wait: b.wait + time.Duration(float64(i)/p.Rate*float64(time.Second)),
+		}, done)
+	}
+}
+
+// begin begins a page and sees to what comes of it.
+func (p *partition) begin(ctx workflow.Context, page activities.BulkPage, done *activities.PageResult) {
+	page.ID, page.Stopped = p.ID, p.Stopped
+	page.Again = page.Again || page.ToEnd
+	under, summary := &p.active, fmt.Sprintf("page %d", page.Number+1)
+	if page.ToEnd {
+		under, summary = &p.waiting, fmt.Sprintf("page %d, deliveries that need another attempt", page.Number+1)
+	}
+	*under++
+	future := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, deliverOptions(EmailBulkTaskQueue, summary)), a.DeliverPage, page)
+	p.selector.AddFuture(future, func(future workflow.Future) {
+		*under--
+		var result activities.BulkPageResult
+		err := future.Get(p.ctx, &result)
+		switch {
+		case err == nil && result.Counts.Queued == 0:
+			done.Add(result.PageResult)
+		case err == nil && p.ctx.Err() == nil && p.Rate > 0:
+			p.behind = append(p.behind, pageWait{page.Number, result.Wait})
+		case err == nil && p.patient.Err() == nil:
+			p.begin(p.patient, activities.BulkPage{Number: page.Number, ToEnd: true, Wait: result.Wait}, done)
+		case err == nil, temporal.IsCanceledError(err):
+			p.left = append(p.left, page.Number)
+		case p.failed == nil:
+			p.failed = err
+		}
+	})
+}
+
+// allPages are those of so many recipients.
+func allPages(recipients int) []Pages {
+	if recipients == 0 {
+		return nil
+	}
+	return []Pages{{0, notify.Pages(recipients)}}
+}
+
+// together are the pages with these numbers.
+func together(numbers []int) []Pages {
+	var all []Pages
+	for _, n := range numbers {
+		if last := len(all) - 1; last >= 0 && all[last].To == n {
+			all[last].To++
+		} else {
+			all = append(all, Pages{n, n + 1})
+		}
+	}
+	return all
+}
+
+// count is how many pages there are in all.
+func count(all []Pages) (n int) {
+	for _, p := range all {
+		n += p.To - p.From
+	}
+	return n
+}
+
+// cut spreads pages over so many parts.
+func cut(all []Pages, parts int) [][]Pages {
+	each := (count(all) + parts - 1) / parts
+	cuts, room := make([][]Pages, 1, parts), each
+	for _, p := range all {
+		for p.From < p.To {
+			if room == 0 {
+				cuts, room = append(cuts, nil), each
+			}
+			n := min(room, p.To-p.From)
+			last := len(cuts) - 1
+			cuts[last] = append(cuts[last], Pages{p.From, p.From + n})
+			p.From, room = p.From+n, room-n
+		}
+	}
+	return cuts
+}
+
+// deliverPages delivers the pages that are left, and returns when none is under
+// way.
+func (n *notification) deliverPages(ctx workflow.Context) error {
+	in := PartitionInput{ID: n.ID, Left: n.left, Again: n.again, Rate: n.Rate.PerSecond(), Stopped: n.stopped()}
+	if in.Stopped != "" {
+		in.Rate = 0 // nothing is sent
+	}
+	n.again = true
+	n.rounds++
+	if count(n.left) <= pagesAtOnce {
+		result, err := newPartition(ctx, in).deliver()
+		n.left = result.Left
+		n.result.Add(result.Done)
+		return err
+	}
+	parts := cut(n.left, partitions)
+	if in.Rate > 0 {
+		parts = [][]Pages{n.left}
+	}
+	futures := make([]workflow.Future, len(parts))
+	for i, part := range parts {
+		in.Left = part
+		futures[i] = workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+			WorkflowID:          fmt.Sprintf("%s/part/%d.%d", NotificationID(n.ID), n.rounds, i+1),
+			WaitForCancellation: true,
+			StaticSummary:       fmt.Sprintf("%d of %d pages of a notification", count(part), notify.Pages(n.Recipients)),
+		}), Partition, in)
+	}
+	n.left = nil
+	var failed error
+	for i, future := range futures {
+		var result PartitionResult
+		switch err := future.Get(ctx, &result); {
+		case temporal.IsCanceledError(err): // before it began
+			result.Left = parts[i]
+		case err != nil:
+			failed = errors.Join(failed, err)
+		}
+		n.left = append(n.left, result.Left...)
+		n.result.Add(result.Done)
+	}
+	return failed
+}
+
+// stopped is why nothing more is to be sent.
+func (n *notification) stopped() notify.Reason {
+	switch {
+	case n.cancelled:
+		return notify.ReasonCancelled
+	case n.paused: // up to its expiry
+		return notify.ReasonExpired
+	}
+	return ""
+}
+
+// stopPages cancels what is unsent of a page that is left, once none is under
+// way any more: that the rest of them are to be cancelled is certain then.
+func (n *notification) stopPages(ctx workflow.Context) (activities.PageResult, error) {
+	if n.cancelled {
+		return activities.PageResult{Cancelled: 1}, nil
+	}
+	if err := n.interrupted(ctx); err != nil {
+		return activities.PageResult{}, err
+	}
+	if n.AllUsers { // and nobody is listed
+		n.result.Cancelled = 1
+		return n.result, nil
+	}
+	for i := len(n.left) - 1; i >= 0; i-- {
+		for page := n.left[i].To - 1; page >= n.left[i].From; page-- {
+			var stopped activities.PageResult
+			options := deliverOptions(TaskQueue, fmt.Sprintf("cancel what is unsent of page %d", page+1))
+			err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), a.StopPage, activities.BulkPage{ID: n.ID, Number: page}).Get(ctx, &stopped)
+			if err != nil || stopped.Cancelled > 0 {
+				return activities.PageResult{Cancelled: stopped.Cancelled}, err
+			}
+		}
+	}
+	return activities.PageResult{}, nil
+}
+
+// interrupted returns when nothing is under way.
+func (n *notification) interrupted(ctx workflow.Context) error {
+	if n.interrupt != nil {
+		n.interrupt()
+	}
+	return workflow.Await(ctx, func() bool { return n.interrupt == nil })
+}
