@@ -176,6 +176,9 @@ func (s *Server) listDeliveries(ctx context.Context, in *struct {
 		return nil, s.fail(err)
 	}
 	var deliveries []notify.Delivery
+	if record.Audience != nil && in.State == notify.StateQueued {
+		return cut(deliveries, in.Limit, func(d notify.Delivery) any { return d.ID }), nil
+	}
 	if record.Status.Ended() || record.Audience != nil {
 		deliveries, err = s.Store.DeliveriesOf(ctx, in.ID, after, in.State, in.Limit+1)
 	} else {

@@ -91,13 +91,32 @@ func (u *unreachable) Unwrap() error { return u.err }
 
 // ask sends a request once. An answer that is no success is a *refusal.
 func (c *apiClient) ask(ctx context.Context, method, path string, header http.Header, body any) (answer, error) {
-	request, err := c.request(ctx, method, path, header, body)
-	if err != nil {
-		return answer{}, err
+	var content io.Reader
+	if body != nil {
+		text, err := encodeJSON(body)
+		if err != nil {
+			return answer{}, fmt.Errorf("encode the request: %w", err)
+		}
+		content = bytes.NewReader(text)
 	}
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	response, err := c.http.Do(request.WithContext(limited))
+	request, err := c.request(limited, method, path, content)
+	if err != nil {
+		return answer{}, err
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	return c.do(ctx, request)
+}
+
+// do sends a request whose own context may end before ctx, the caller's.
+func (c *apiClient) do(ctx context.Context, request *http.Request) (answer, error) {
+	response, err := c.http.Do(request)
 	if err != nil {
 		return answer{}, lost(ctx, err)
 	}
@@ -120,24 +139,10 @@ func lost(ctx context.Context, err error) error {
 	return &unreachable{err: err}
 }
 
-func (c *apiClient) request(ctx context.Context, method, path string, header http.Header, body any) (*http.Request, error) {
-	var content io.Reader
-	if body != nil {
-		text, err := encodeJSON(body)
-		if err != nil {
-			return nil, fmt.Errorf("encode the request: %w", err)
-		}
-		content = bytes.NewReader(text)
-	}
+func (c *apiClient) request(ctx context.Context, method, path string, content io.Reader) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
 		return nil, fmt.Errorf("--server: %w", err)
-	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
-	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
 	}
 	if c.key != "" {
 		request.Header.Set("Authorization", "Bearer "+c.key)
@@ -172,23 +177,31 @@ func list[T any](ctx context.Context, c *apiClient, path string, query url.Value
 		asked[name] = values
 	}
 	for {
-		got, err := c.ask(ctx, http.MethodGet, path+"?"+asked.Encode(), nil, nil)
+		items, next, err := listPage[T](ctx, c, path, asked)
 		if err != nil {
 			return nil, err
 		}
-		var page struct {
-			Items      []shown[T] `json:"items"`
-			NextCursor string     `json:"next_cursor"`
-		}
-		if err := got.decode(&page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if page.NextCursor == "" {
+		all = append(all, items...)
+		if next == "" {
 			return all, nil
 		}
-		asked.Set("cursor", page.NextCursor)
+		asked.Set("cursor", next)
 	}
+}
+
+// listPage reads one page of a listing, and the cursor of the next one, empty
+// when it is the last.
+func listPage[T any](ctx context.Context, c *apiClient, path string, query url.Values) (items []shown[T], next string, err error) {
+	got, err := c.ask(ctx, http.MethodGet, path+"?"+query.Encode(), nil, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	var page struct {
+		Items      []shown[T] `json:"items"`
+		NextCursor string     `json:"next_cursor"`
+	}
+	err = got.decode(&page)
+	return page.Items, page.NextCursor, err
 }
 
 // A refusal is an answer that is no success.

@@ -33,6 +33,13 @@ func isTerminal(f *os.File) bool {
 // overwrite returns to the beginning of a terminal's line and clears it.
 const overwrite = "\r\x1b[K"
 
+// noWrap has a terminal cut a line at its edge, where overwrite could not clear
+// what goes on below; wrap ends that.
+const (
+	noWrap = "\x1b[?7l"
+	wrap   = "\x1b[?7h"
+)
+
 // complain prints a line about something that goes wrong, in the place of a
 // progress line.
 func (e *environment) complain(text string) {

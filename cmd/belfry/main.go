@@ -23,6 +23,7 @@ type cli struct {
 	All        allCommand        `cmd:"" help:"api, worker and starter in one process."`
 	IDP        idpCommand        `cmd:"" name:"idp" help:"Serve users from a file over the idp contract."`
 	Send       sendCommand       `cmd:"" help:"Send a notification."`
+	Audience   audienceCommand   `cmd:"" help:"Put, show and delete recipient lists of any length."`
 	Status     statusCommand     `cmd:"" help:"See how a notification stands."`
 	Template   templateCommand   `cmd:"" help:"List, show, put and preview templates."`
 	Cancel     cancelCommand     `cmd:"" help:"Stop what is unsent of a notification."`

@@ -97,7 +97,16 @@ func TestWrongUsage(t *testing.T) {
 		says  string
 	}{
 		{"unknown command", []string{"sent"}, "", "unexpected argument sent"},
-		{"no recipient", []string{"send", "--template", "x"}, "", "--to"},
+		{"no recipient", []string{"send", "--template", "x"}, "", "needs one of --to, --audience, --audience-id and --all-users"},
+		{"an empty audience id", []string{"send", "--template", "x", "--audience-id", ""}, "", "needs one of --to"},
+		{"a recipient and everybody", []string{"send", "--template", "x", "--to", "u", "--all-users"}, "", "can't be used together"},
+		{"two audiences", []string{"send", "--template", "x", "--audience", "a.csv", "--audience-id", "a"}, "", "can't be used together"},
+		{"an audience of another format", []string{"send", "--template", "x", "--audience", "a.xlsx"}, "", "a.xlsx: does not end in .csv, .ndjson or .jsonl, so it needs --audience-format csv or ndjson"},
+		{"an audience on standard input", []string{"send", "--template", "x", "--audience", "-"}, "", "standard input: needs --audience-format csv or ndjson"},
+		{"an unknown format", []string{"send", "--template", "x", "--audience", "a.csv", "--audience-format", "xlsx"}, "", "--audience-format: needs csv or ndjson"},
+		{"a format of nothing", []string{"send", "--template", "x", "--audience-id", "a", "--audience-format", "csv"}, "", "--audience-format goes with --audience"},
+		{"standard input twice", []string{"send", "--template", "x", "--data", "-", "--audience", "-", "--audience-format", "csv"}, "{}", "standard input can be read once"},
+		{"an unknown format to put", []string{"audience", "put", "people"}, "", "needs --format csv or ndjson"},
 		{"nothing to send", []string{"send", "--to", "x"}, "", "needs --template, or --subject and --html"},
 		{"a subject alone", []string{"send", "--to", "x", "--subject", "s"}, "", "needs --template, or --subject and --html"},
 		{"template and subject", []string{"send", "--to", "x", "--subject", "s", "--template", "t"}, "", "can't be used together"},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type notification struct {
 	ExpiresAt  time.Time           `json:"expires_at"`
 	FinishedAt time.Time           `json:"finished_at"`
 	Tags       []string            `json:"tags"`
+	Audience   json.RawMessage     `json:"audience"`
 	Links      struct {
 		TemporalUI string `json:"temporal_ui"`
 	} `json:"links"`
@@ -54,20 +56,31 @@ func decodeNotification(got answer) (shownNotification, error) {
 	return n, nil
 }
 
+func deliveriesPath(id string) string {
+	return "/v1/notifications/" + url.PathEscape(id) + "/deliveries"
+}
+
 func (c *apiClient) deliveries(ctx context.Context, id string, state notify.State) ([]shownDelivery, error) {
 	query := url.Values{}
 	if state != "" {
 		query.Set("state", string(state))
 	}
-	return list[notify.Delivery](ctx, c, "/v1/notifications/"+url.PathEscape(id)+"/deliveries", query)
+	return list[notify.Delivery](ctx, c, deliveriesPath(id), query)
 }
 
-// troubled are the deliveries that somebody may want to do something about.
-// One that changes its state meanwhile is shown once, in its later state.
+// fewTroubled is how many deliveries of a state are listed unasked where there
+// are many in all.
+const fewTroubled = 20
+
+// troubled are deliveries that somebody may want to do something about, up to
+// fewTroubled of each state. One that changes its state meanwhile is shown
+// once, in its later state.
 func (c *apiClient) troubled(ctx context.Context, id string) ([]shownDelivery, error) {
 	var found []shownDelivery
 	for _, state := range []notify.State{notify.StateQueued, notify.StateUnknown, notify.StateFailed} {
-		more, err := c.deliveries(ctx, id, state)
+		more, _, err := listPage[notify.Delivery](ctx, c, deliveriesPath(id), url.Values{
+			"state": {string(state)}, "limit": {strconv.Itoa(fewTroubled)},
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -78,6 +91,30 @@ func (c *apiClient) troubled(ctx context.Context, id string) ([]shownDelivery, e
 		found = append(slices.DeleteFunc(found, func(d shownDelivery) bool { return later[d.is.ID] }), more...)
 	}
 	return found, nil
+}
+
+// fewDeliveries is up to how many deliveries all of them are listed unasked.
+const fewDeliveries = 50
+
+// noteworthy are all deliveries of a notification where they are few, else the
+// troubled ones. It insists: somebody may have waited for hours for them.
+func (c *apiClient) noteworthy(ctx context.Context, n notification) (found []shownDelivery, all bool, err error) {
+	all = n.Counts.Total <= fewDeliveries
+	_, err = c.insist(ctx, isTransient, func() (answer, error) {
+		if all {
+			found, err = c.deliveries(ctx, n.ID, "")
+		} else {
+			found, err = c.troubled(ctx, n.ID)
+		}
+		return answer{}, err
+	})
+	return found, all, err
+}
+
+// onlyTroubled says what noteworthy left out.
+func (n notification) onlyTroubled() string {
+	return fmt.Sprintf("\nOnly deliveries that are queued, unknown or failed, up to %d of each.\n"+
+		"belfry status %s --state failed lists all that failed, --all lists all deliveries.\n", fewTroubled, printableLine(n.ID))
 }
 
 // verdict is errNotAllSent for a notification that has ended and did not reach
@@ -193,15 +230,21 @@ func note(d notify.Delivery) string {
 	return strings.Join(notes, ": ")
 }
 
-// withDeliveries is a notification as the server showed it, with one more
-// field: deliveries, each as the server showed it.
-func withDeliveries(n shownNotification, deliveries []shownDelivery) (json.RawMessage, error) {
-	more, err := encodeJSON(struct {
-		Deliveries []shownDelivery `json:"deliveries"`
-	}{deliveries})
+// withField is a JSON object as the server showed it, with one more field.
+func withField(object json.RawMessage, name string, value any) (json.RawMessage, error) {
+	more, err := encodeJSON(map[string]any{name: value})
 	if err != nil {
 		return nil, err
 	}
-	object := bytes.TrimSuffix(bytes.TrimSpace(n.text), []byte("}"))
+	object = bytes.TrimSuffix(bytes.TrimSpace(object), []byte("}"))
 	return append(append(bytes.Clone(object), ','), bytes.TrimPrefix(more, []byte("{"))...), nil
+}
+
+// withAudience is a notification with the audience that was uploaded for it,
+// nil without one, unless the server says itself who that is.
+func withAudience(n shownNotification, uploaded json.RawMessage) (json.RawMessage, error) {
+	if uploaded == nil || n.is.Audience != nil {
+		return n.text, nil
+	}
+	return withField(n.text, "audience", uploaded)
 }

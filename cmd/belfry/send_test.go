@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,6 +41,9 @@ func TestSendAsksForWhatTheFlagsSay(t *testing.T) {
 			`{"template":"t","to":[{"user_id":"u1"}],"data":{"film":"Solaris"}}`},
 		{"free-form content", []string{"--subject", "Hi", "--html", "-", "--text", "hi", "--to", "u1"}, "<p>Hi</p>",
 			`{"content":{"email":{"subject":"Hi","html":"<p>Hi</p>","text":"hi"}},"to":[{"user_id":"u1"}],"data":{}}`},
+		{"an audience that is there", []string{"--template", "t", "--audience-id", "a1", "--rate", "200/s"}, "",
+			`{"template":"t","audience":{"id":"a1"},"data":{},"rate":"200/s"}`},
+		{"everybody", []string{"--template", "t", "--all-users"}, "", `{"template":"t","audience":{"all_users":true},"data":{}}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -117,6 +121,8 @@ func (n *running) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"id":"n1","status":"sending"}`)
 	case r.URL.Path == "/v1/notifications/n1/deliveries":
 		state := r.URL.Query().Get("state")
+		limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+		from, _ := strconv.Atoi(r.URL.Query().Get("cursor"))
 		n.asked = append(n.asked, state)
 		var found []string
 		for _, d := range n.deliveries {
@@ -124,7 +130,11 @@ func (n *running) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				found = append(found, d)
 			}
 		}
-		_, _ = fmt.Fprintf(w, `{"items":[%s]}`, strings.Join(found, ","))
+		next := ""
+		if found = found[from:]; len(found) > limit {
+			found, next = found[:limit], strconv.Itoa(from+limit)
+		}
+		_, _ = fmt.Fprintf(w, `{"items":[%s],"next_cursor":%q}`, strings.Join(found, ","), next)
 	default:
 		n.looked++
 		status, counts := n.status, n.counts
@@ -195,15 +205,16 @@ func TestProgress(t *testing.T) {
 	t.Parallel()
 	const looks = 30 // takes about as many seconds
 	counts := notify.Counts{Total: 900, Sent: 900}
-	line := "sending: 900 deliveries, 900 queued"
+	line := "sending: 0 of 900 sent, 0 failed"
+	written := overwrite + noWrap + line + wrap
 	tests := []struct {
 		name  string
 		live  bool
 		flags []string
 		want  string
 	}{
-		{"one line of a terminal", true, nil, strings.Repeat(overwrite+line, looks) + overwrite},
-		{"of a terminal beside JSON", true, []string{"-o", "json"}, strings.Repeat(overwrite+line, looks) + overwrite},
+		{"one line of a terminal", true, nil, strings.Repeat(written, looks) + overwrite},
+		{"of a terminal beside JSON", true, []string{"-o", "json"}, strings.Repeat(written, looks) + overwrite},
 		{"a line now and then elsewhere", false, nil, strings.Repeat(line+"\n", 2)},
 		{"none beside JSON", false, []string{"-o", "json"}, ""},
 	}
@@ -232,6 +243,8 @@ func TestWatchingEndsWithoutTheNotification(t *testing.T) {
 			require.Equal(t, exitInterrupted, got.code)
 			require.Empty(t, got.out)
 			require.Contains(t, got.err, "belfry status --watch n1")
+			require.Contains(t, got.err, "belfry pause n1")
+			require.Contains(t, got.err, "belfry cancel n1")
 			require.Equal(t, time.Minute, time.Since(began))
 		})
 	}

@@ -1,16 +1,18 @@
 package main
 
-import "context"
+import (
+	"context"
+
+	"github.com/belfry-notify/belfry/internal/notify"
+)
 
 type statusCommand struct {
 	server
 	ID    string `arg:"" help:"Id of the notification."`
 	Watch bool   `help:"Follow it to its end."`
-	All   bool   `help:"List all deliveries, also when there are many."`
+	All   bool   `help:"List all deliveries, also when there are many." xor:"which"`
+	State string `help:"List all deliveries in this state, such as failed." placeholder:"STATE" xor:"which"`
 }
-
-// fewDeliveries is up to how many deliveries all of them are listed unasked.
-const fewDeliveries = 50
 
 // Run shows a notification and its deliveries.
 func (c *statusCommand) Run(ctx context.Context, env *environment) error {
@@ -24,14 +26,17 @@ func (c *statusCommand) Run(ctx context.Context, env *environment) error {
 	}
 	about := n.is.about()
 	var deliveries []shownDelivery
-	if c.All || n.is.Counts.Total <= fewDeliveries {
-		deliveries, err = client.deliveries(ctx, n.is.ID, "")
+	all := true
+	if c.All || c.State != "" {
+		deliveries, err = client.deliveries(ctx, n.is.ID, notify.State(c.State))
 	} else {
-		about += "\nOnly deliveries that are queued, unknown or failed; --all lists all.\n"
-		deliveries, err = client.troubled(ctx, n.is.ID)
+		deliveries, all, err = client.noteworthy(ctx, n.is)
 	}
 	if err != nil {
 		return err
+	}
+	if !all {
+		about += n.is.onlyTroubled()
 	}
 	if err := c.printNotification(env, n, about, deliveries); err != nil {
 		return err
@@ -54,7 +59,7 @@ func (c *statusCommand) look(ctx context.Context, env *environment, client *apiC
 // table of deliveries, or all of it as JSON.
 func (o output) printNotification(env *environment, n shownNotification, about string, deliveries []shownDelivery) error {
 	if o.asJSON() {
-		text, err := withDeliveries(n, deliveries)
+		text, err := withField(n.text, "deliveries", deliveries)
 		if err != nil {
 			return err
 		}
