@@ -82,7 +82,7 @@ func BenchmarkAPage(b *testing.B) {
 			require.NoError(b, opened.EnsureIndexes(b.Context(), slog.New(slog.DiscardHandler)))
 			s := &timed{Store: opened, spent: map[string]time.Duration{}}
 			a := &Activities{
-				Store: s, Renderer: greeter{body.String()}, Email: []Provider{silent{}}, Log: slog.New(slog.DiscardHandler),
+				Store: s, Directory: directory{}, Renderer: greeter{body.String()}, Email: []Provider{silent{}}, Log: slog.New(slog.DiscardHandler),
 				Now: time.Now, NewToken: uuid.NewString, Patience: DefaultPatience, Concurrency: 10,
 			}
 			for b.Loop() {

