@@ -73,7 +73,7 @@ type AudienceID struct {
 
 func (s *Server) audienceRoutes(api huma.API) {
 	create := route(http.MethodPost, audiencesPath, "create-audience", "Upload a recipient list of any length", http.StatusCreated,
-		http.StatusRequestTimeout, http.StatusUnsupportedMediaType)
+		http.StatusRequestTimeout, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	create.Description = "The body is read while it comes. A line that is wrong refuses all of it, and is named."
 	create.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/x-ndjson": {
@@ -115,6 +115,12 @@ func (s *Server) createAudience(ctx context.Context, in *audienceInput) (*audien
 	if !known {
 		return nil, newProblem(http.StatusUnsupportedMediaType,
 			fmt.Sprintf("the body must be application/x-ndjson or text/csv, not %.64q", in.mediaType))
+	}
+	select {
+	case s.uploads <- struct{}{}:
+		defer func() { <-s.uploads }()
+	default:
+		return nil, newProblem(http.StatusTooManyRequests, fmt.Sprintf("%d uploads are under way, which is the most there may be: try again later", maxUploads))
 	}
 	in.upload.now = s.Now
 	a, err := s.keepAudience(ctx, lines(&in.upload))

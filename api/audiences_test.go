@@ -288,3 +288,39 @@ func TestAnAudienceIsTold(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &notify.AudienceRef{ID: all.ID, AllUsers: true}, record.Audience)
 }
+
+func TestSoManyUploadsMayComeAtATime(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	const most = 16
+	var bodies []*io.PipeWriter
+	statuses := make(chan int, most)
+	for range most {
+		body, writer := io.Pipe()
+		bodies = append(bodies, writer)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.http.URL+audiences, body)
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", ndjson)
+		go func() {
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				statuses <- 0
+				return
+			}
+			_ = response.Body.Close()
+			statuses <- response.StatusCode
+		}()
+		_, err = io.WriteString(writer, "{\"email\":\"ann@example.com\"}\n")
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		response, _ := s.ask(http.MethodPost, audiences, "{\"email\":\"bob@example.com\"}\n", "Content-Type", ndjson)
+		return response.StatusCode == http.StatusTooManyRequests
+	}, 10*time.Second, 10*time.Millisecond)
+	for _, body := range bodies {
+		require.NoError(t, body.Close())
+	}
+	for range most {
+		require.Equal(t, http.StatusCreated, <-statuses)
+	}
+}

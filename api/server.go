@@ -83,13 +83,14 @@ type Server struct {
 	log     *slog.Logger
 	intake  intake.Intake
 	running *runningCounts
+	uploads chan struct{} // one for each under way
 }
 
 // NewServer makes a server that answers when its Handler is asked.
 func NewServer(cfg Config) (*Server, error) {
 	running, err := newRunningCounts(cfg.Now)
 	return &Server{
-		Config: cfg, log: cfg.Log, running: running,
+		Config: cfg, log: cfg.Log, running: running, uploads: make(chan struct{}, maxUploads),
 		intake: intake.Intake{Store: cfg.Store, Starter: cfg.Starter, DirectLimit: cfg.DirectLimit},
 	}, err
 }

@@ -21,6 +21,10 @@ const (
 	drainTime  = 10 * time.Second
 )
 
+// maxUploads is how many audiences may come at a time: each takes memory for
+// what it sorts.
+const maxUploads = 16
+
 var errStalled = fmt.Errorf("less than %d KiB came in %s", uploadStep>>10, uploadStall)
 
 // An upload is a body of any length. In place of the server's deadline for all
