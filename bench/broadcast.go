@@ -20,6 +20,7 @@ type broadcastCmd struct {
 	N           int    `default:"20000" short:"n" help:"Recipients."`
 	Connections int    `default:"10" help:"SMTP connections of each worker."`
 	Workers     int    `default:"1" help:"Processes that send: belfry all, and the others belfry worker."`
+	Direct      int    `default:"0" help:"Notifications to one recipient sent beside the broadcast, 5 a second."`
 	Env         string `help:"Variables for belfry, NAME=value, separated by commas."`
 }
 
@@ -103,8 +104,17 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 		for _, p := range processes {
 			before += p.cpuSeconds()
 		}
+		more := map[string]float64{}
+		beside := make(chan error, 1)
+		go func() {
+			if b.Direct == 0 {
+				beside <- nil
+				return
+			}
+			beside <- b.beside(server, sink, more)
+		}()
 		value, id, err := b.belfry(server, sink, b.N)
-		if err != nil {
+		if err := errors.Join(err, <-beside); err != nil {
 			return Result{}, err
 		}
 		for _, p := range processes {
@@ -124,13 +134,9 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 				events += more
 			}
 		}
-		return Result{
-			Scenario: "broadcast", Value: value, Unit: "mails/s", Limit: limit, Ratio: value / limit,
-			More: map[string]float64{
-				"recipients": float64(b.N), "workers": float64(b.Workers), "cpu_s_per_1000": (after - before) * 1000 / float64(b.N),
-				"peak_memory_mib": memory, "history_events": events,
-			},
-		}, nil
+		more["recipients"], more["workers"] = float64(b.N), float64(b.Workers)
+		more["cpu_s_per_1000"], more["peak_memory_mib"], more["history_events"] = (after-before)*1000/float64(b.N), memory, events
+		return Result{Scenario: "broadcast", Value: value, Unit: "mails/s", Limit: limit, Ratio: value / limit, More: more}, nil
 	})
 }
 
@@ -169,10 +175,25 @@ func (b *broadcastCmd) belfry(server *belfry, sink *sink, n int) (float64, strin
 	if err := json.Unmarshal(answer, &accepted); err != nil {
 		return 0, "", err
 	}
-	sink.wait(n)
+	sink.wait(run+".example", n)
 	took := time.Since(began)
 	_, err = server.finished([]string{accepted.ID})
 	return float64(n) / took.Seconds(), accepted.ID, err
+}
+
+// beside sends notifications to one recipient and measures from POST to mail
+// accepted.
+func (b *broadcastCmd) beside(server *belfry, sink *sink, more map[string]float64) error {
+	single := latencyCmd{N: b.Direct, Rate: 5}
+	took, err := single.measure(func(to string) (func() (time.Time, bool), error) {
+		_, err := server.send(to, "beside")
+		return func() (time.Time, bool) { return sink.at(to) }, err
+	})
+	if err != nil {
+		return err
+	}
+	more["direct_p50_ms"], more["direct_p99_ms"] = ms(took, 0.5), ms(took, 0.99)
+	return nil
 }
 
 // raw gives mails/s of the same messages, already rendered, sent by go-mail over
@@ -218,6 +239,6 @@ func (b *broadcastCmd) raw(ctx context.Context, sink *sink) (float64, error) {
 		m.AddAlternativeString(mail.TypeTextHTML, bodies[i])
 		return client.Send(m)
 	})
-	sink.wait(b.N)
+	sink.wait(run+".example", b.N)
 	return float64(b.N) / time.Since(began).Seconds(), err
 }

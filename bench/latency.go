@@ -53,9 +53,6 @@ func (l *latencyCmd) Run(ctx context.Context, c *cli) (err error) {
 		if err != nil {
 			return Result{}, err
 		}
-		ms := func(all []time.Duration, q float64) float64 {
-			return float64(all[min(int(q*float64(len(all))), len(all)-1)].Microseconds()) / 1000
-		}
 		return Result{
 			Scenario: "latency", Value: ms(value, 0.5), Unit: "ms", Limit: ms(limit, 0.5), Ratio: ms(limit, 0.5) / ms(value, 0.5),
 			More: map[string]float64{
@@ -64,6 +61,11 @@ func (l *latencyCmd) Run(ctx context.Context, c *cli) (err error) {
 			},
 		}, nil
 	})
+}
+
+// ms is a quantile in milliseconds; all are sorted.
+func ms(all []time.Duration, q float64) float64 {
+	return float64(all[min(int(q*float64(len(all))), len(all)-1)].Microseconds()) / 1000
 }
 
 // measure begins something at the rate and gives how long each took until it

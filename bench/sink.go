@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,12 +17,11 @@ type sink struct {
 
 	mu   sync.Mutex
 	came map[string]time.Time // by recipient
-
-	waited int
+	of   map[string]int       // how many recipients, by domain
 }
 
 func newSink() (*sink, error) {
-	s := &sink{came: map[string]time.Time{}}
+	s := &sink{came: map[string]time.Time{}, of: map[string]int{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -43,14 +43,13 @@ func (s *sink) at(to string) (time.Time, bool) {
 	return at, ok
 }
 
-// wait waits until n more mails have come than when it was last called.
-func (s *sink) wait(n int) {
-	s.waited += n
+// wait waits until so many recipients of a domain have mail.
+func (s *sink) wait(domain string, n int) {
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		s.mu.Lock()
-		came := len(s.came)
+		came := s.of[domain]
 		s.mu.Unlock()
-		if came >= s.waited {
+		if came >= n {
 			return
 		}
 	}
@@ -76,6 +75,9 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.sink.mu.Lock()
 	defer s.sink.mu.Unlock()
+	if _, again := s.sink.came[s.to]; !again {
+		s.sink.of[s.to[strings.LastIndexByte(s.to, '@')+1:]]++
+	}
 	s.sink.came[s.to] = time.Now()
 	return nil
 }
