@@ -12,6 +12,7 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -27,6 +28,11 @@ type Store interface {
 	UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error
 	// Recount is notify.CodeConflict while the notification runs.
 	Recount(ctx context.Context, notificationID string) error
+	Audience(ctx context.Context, id string, now time.Time) (*audience.Audience, error)
+	AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error)
+	// InsertAudiencePages stores those before the first that is taken.
+	InsertAudiencePages(ctx context.Context, id string, first int, pages [][]notify.Recipient, expiresAt time.Time) error
+	InsertAudienceDocument(ctx context.Context, a *audience.Audience) error
 	Ledger
 	BulkStore
 }
@@ -34,8 +40,12 @@ type Store interface {
 // A Directory knows the users. An unknown one is notify.CodeUserNotFound.
 type Directory interface {
 	Lookup(ctx context.Context, userID string) (notify.User, error)
-	// LookupAll answers for each id in its order, over one stream.
+	// LookupAll has one answer for each id, in their order, an error being about
+	// that one alone.
 	LookupAll(ctx context.Context, userIDs []string) iter.Seq2[notify.User, error]
+	// ListUsers has the ids of all users after the given one, in ascending order.
+	// It ends with the first error.
+	ListUsers(ctx context.Context, afterID string) iter.Seq2[string, error]
 }
 
 // A Renderer turns templates into content. What the source or the data is to

@@ -129,7 +129,7 @@ func playChunk(t *testing.T, size int, answers []notify.OutcomeKind, onUnknown n
 			w.broadcast(ctx, n, page, i > 0)
 		}()
 	}
-	late, died := interleave(w, processes, size == 1, choose, func(what string) { trace = append(trace, what) })
+	late, died := interleave(w, processes, size == 1, true, choose, func(what string) { trace = append(trace, what) })
 
 	finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
 	for _, to := range page.recipients {
@@ -162,7 +162,7 @@ func playChunk(t *testing.T, size int, answers []notify.OutcomeKind, onUnknown n
 
 // interleave lets processes go on one operation at a time as it is chosen, until
 // all have ended; one may die, and the deadline may pass once.
-func interleave(w *world, processes []*stepper, mayDie bool, choose func(n int) int, tell func(string)) (late, died bool) {
+func interleave(w *world, processes []*stepper, mayDie, mayBeLate bool, choose func(n int) int, tell func(string)) (late, died bool) {
 	alive := []int{}
 	for i, s := range processes {
 		if <-s.waiting {
@@ -174,11 +174,11 @@ func interleave(w *world, processes []*stepper, mayDie bool, choose func(n int) 
 		if mayDie && !died {
 			options += len(alive)
 		}
-		if !late {
+		if mayBeLate && !late {
 			options++
 		}
 		choice := choose(options)
-		if !late && choice == options-1 {
+		if mayBeLate && !late && choice == options-1 {
 			late = true
 			w.clock.advance(w.Patience + clockSkew)
 			tell("deadline")

@@ -2,14 +2,16 @@ package activities
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -22,8 +24,9 @@ type memory struct {
 	chunks        map[string]notify.Chunk
 	deliveries    map[string]notify.Delivery
 	notifications map[string]notify.Record
-	audiences     map[string][]notify.Recipient // by page
-	pages         map[string]notify.PageCounts
+	audiences     map[string]audience.Audience
+	pages         map[string][]notify.Recipient
+	counts        map[string]notify.PageCounts
 	before        func(ctx context.Context, operation string) error // may be nil
 	lost          map[string]bool                                   // inserts whose answer is lost, once each: tried again, they find their own
 }
@@ -34,8 +37,9 @@ func newMemory() *memory {
 		chunks:        map[string]notify.Chunk{},
 		deliveries:    map[string]notify.Delivery{},
 		notifications: map[string]notify.Record{},
-		audiences:     map[string][]notify.Recipient{},
-		pages:         map[string]notify.PageCounts{},
+		audiences:     map[string]audience.Audience{},
+		pages:         map[string][]notify.Recipient{},
+		counts:        map[string]notify.PageCounts{},
 	}
 }
 
@@ -210,25 +214,17 @@ func (m *memory) Recount(ctx context.Context, notificationID string) error {
 	return nil
 }
 
-func (m *memory) AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error) {
-	recipients, err := find(ctx, m, "find page", m.audiences, fmt.Sprintf("%s/%d", id, page))
-	if err != nil {
-		return nil, err
-	}
-	return *recipients, nil
-}
-
 func (m *memory) PutPageCounts(_ context.Context, c notify.PageCounts) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pages[c.ID] = c
+	m.counts[c.ID] = c
 	return nil
 }
 
 func (m *memory) DeletePageCounts(context.Context, string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	clear(m.pages)
+	clear(m.counts)
 	return nil
 }
 
@@ -255,6 +251,16 @@ func eachLookedUp(ctx context.Context, lookUp func(context.Context, string) (not
 	return func(yield func(notify.User, error) bool) {
 		for _, id := range userIDs {
 			if !yield(lookUp(ctx, id)) {
+				return
+			}
+		}
+	}
+}
+
+func (d directory) ListUsers(_ context.Context, afterID string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, id := range slices.Sorted(maps.Keys(d)) {
+			if id > afterID && !yield(id, nil) {
 				return
 			}
 		}

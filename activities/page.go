@@ -14,7 +14,6 @@ import (
 
 // A BulkStore keeps what only notifications to many need.
 type BulkStore interface {
-	AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error)
 	PutPageCounts(ctx context.Context, c notify.PageCounts) error
 	DeletePageCounts(ctx context.Context, notificationID string) error
 	UpdateAudience(ctx context.Context, id string, audience notify.AudienceRef, counts notify.Counts) error
@@ -207,5 +206,15 @@ func (p *pageCounter) close() {
 // ListRecipients lists whom a notification to all users tells, keeps them as its
 // audience, and answers how many they are.
 func (a *Activities) ListRecipients(ctx context.Context, id string) (int, error) {
-	return 0, retryable(fmt.Errorf("not yet"))
+	r, err := a.Store.Notification(ctx, id)
+	if err != nil {
+		return 0, retryable(err)
+	}
+	all, err := a.ListUsers(ctx, ListUsersInput{AudienceID: r.Audience.ID, ExpiresAt: r.ExpiresAt.Add(notify.DefaultExpiry)})
+	if err != nil {
+		return 0, err
+	}
+	r.Audience.Total = all.Total
+	queued := notify.Counts{Total: r.Deliveries(), Queued: r.Deliveries()}
+	return all.Total, retryable(a.Store.UpdateAudience(ctx, id, *r.Audience, queued))
 }

@@ -23,7 +23,7 @@ func (w *world) toMany(n int) (*notify.Notification, chunkedPage) {
 	page.number = 0
 	w.ledger.notifications[notification.ID] = notify.Record{Notification: *notification}
 	for from := 0; from < n; from += notify.PageSize {
-		w.ledger.audiences[fmt.Sprintf("readers/%d", from/notify.PageSize)] = page.recipients[from:min(from+notify.PageSize, n)]
+		w.ledger.pages[fmt.Sprintf("readers/%d", from/notify.PageSize)] = page.recipients[from:min(from+notify.PageSize, n)]
 	}
 	return notification, page
 }
@@ -58,7 +58,7 @@ func TestAFewOfAPageThatWaitHoldUpNobody(t *testing.T) {
 	require.NoError(t, err, "the page is done but for one")
 	require.Equal(t, notify.Counts{Total: 500, Sent: 499, Queued: 1}, result.Counts)
 	require.Equal(t, time.Minute, result.Wait)
-	require.Equal(t, notify.Counts{Total: 499, Sent: 499}, w.ledger.pages[n.ID+"/0"].Counts)
+	require.Equal(t, notify.Counts{Total: 499, Sent: 499}, w.ledger.counts[n.ID+"/0"].Counts)
 
 	_, err = w.deliverPage(t, BulkPage{ID: n.ID, ToEnd: true, Wait: result.Wait})
 	require.Equal(t, time.Minute, retryDelay(t, err), "nothing is done before the time has come")
@@ -69,7 +69,7 @@ func TestAFewOfAPageThatWaitHoldUpNobody(t *testing.T) {
 	result, err = w.deliverPage(t, BulkPage{ID: n.ID, Again: true, ToEnd: true})
 	require.NoError(t, err)
 	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, result.Counts)
-	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, w.ledger.pages[n.ID+"/0"].Counts)
+	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, w.ledger.counts[n.ID+"/0"].Counts)
 	require.Len(t, w.provider.sent, 500)
 }
 
@@ -94,7 +94,7 @@ func TestAPageWhoseAudienceIsGoneFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	n, _ := w.toMany(notify.PageSize + 20)
-	clear(w.ledger.audiences)
+	clear(w.ledger.pages)
 	for page, size := range []int{notify.PageSize, 20} {
 		result, err := w.deliverPage(t, BulkPage{ID: n.ID, Number: page})
 		require.NoError(t, err)
@@ -130,5 +130,29 @@ func TestATerminatedNotificationToManyIsSettled(t *testing.T) {
 	record := w.ledger.notifications[n.ID]
 	require.Equal(t, notify.StatusCancelled, record.Status)
 	require.Equal(t, notify.Counts{Total: 520, Sent: 50, Skipped: 470}, record.Counts)
-	require.Empty(t, w.ledger.pages)
+	require.Empty(t, w.ledger.counts)
+}
+
+func TestAllUsersAreListedAsTheAudienceOfANotification(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, _ := w.toMany(1)
+	n.Audience = &notify.AudienceRef{ID: n.ID, AllUsers: true}
+	w.ledger.notifications[n.ID] = notify.Record{Notification: *n}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivity(w.Activities)
+	for range 2 { // done again, it answers the same
+		value, err := env.ExecuteActivity(w.ListRecipients, n.ID)
+		require.NoError(t, err)
+		var total int
+		require.NoError(t, value.Get(&total))
+		require.Equal(t, 2, total)
+	}
+	record := w.ledger.notifications[n.ID]
+	require.Equal(t, 2, record.Recipients())
+	require.Equal(t, notify.Counts{Total: 2, Queued: 2}, record.Counts)
+	result, err := w.deliverPage(t, BulkPage{ID: n.ID})
+	require.NoError(t, err)
+	require.Equal(t, notify.Counts{Total: 2, Sent: 1, Failed: 1}, result.Counts, "one has no address")
 }

@@ -15,12 +15,21 @@ import (
 
 // What a sorter holds in memory.
 const (
-	runLength   = 1 << 16 // records: 1.5 MiB
+	runLength   = 1 << 16 // items: 1.5 MiB of records
 	mergeMemory = 4 << 20 // bytes, shared by the runs while they are merged
 	leastBuffer = 512     // bytes of a run, however many there are
 )
 
-// A record is what is sorted: by key, then by number.
+// An item is what is sorted. It is written to a file and read again, io.EOF
+// where there is none.
+type item[T any] interface {
+	compare(T) int
+	appendTo([]byte) []byte
+	read(*bufio.Reader) (T, error)
+}
+
+// A record is an item with a key and a number: it is sorted by the key, then by
+// the number.
 type record struct{ high, low, number uint64 }
 
 func (r record) compare(other record) int {
@@ -29,17 +38,34 @@ func (r record) compare(other record) int {
 
 func (r record) sameKey(other record) bool { return r.high == other.high && r.low == other.low }
 
-const recordBytes = 24
-
-// A sorter sorts any number of records in the same memory: it writes sorted
-// runs of them to a temporary file, and merges these (Knuth, volume 3, 5.4).
-type sorter struct {
-	memory []record // of the run to come
-	file   *os.File // runs of runLength records, one after the other; nil while there are none
-	runs   int
+func (r record) appendTo(text []byte) []byte {
+	for _, n := range []uint64{r.high, r.low, r.number} {
+		text = binary.LittleEndian.AppendUint64(text, n)
+	}
+	return text
 }
 
-func (s *sorter) add(r record) error {
+func (record) read(in *bufio.Reader) (record, error) {
+	var text [24]byte
+	if _, err := io.ReadFull(in, text[:]); err != nil {
+		return record{}, err
+	}
+	return record{
+		high:   binary.LittleEndian.Uint64(text[0:]),
+		low:    binary.LittleEndian.Uint64(text[8:]),
+		number: binary.LittleEndian.Uint64(text[16:]),
+	}, nil
+}
+
+// A sorter sorts any number of items in the same memory: it writes sorted runs
+// of them to a temporary file, and merges these (Knuth, volume 3, 5.4).
+type sorter[T item[T]] struct {
+	memory []T      // of the run to come
+	file   *os.File // runs of runLength items, one after the other; nil while there are none
+	ends   []int64  // of the runs in the file
+}
+
+func (s *sorter[T]) add(r T) error {
 	if len(s.memory) == runLength {
 		if err := s.spill(); err != nil {
 			return fmt.Errorf("sort recipients: %w", err)
@@ -50,35 +76,44 @@ func (s *sorter) add(r record) error {
 }
 
 // spill writes the run in memory to the file.
-func (s *sorter) spill() (err error) {
+func (s *sorter[T]) spill() (err error) {
 	if s.file == nil {
 		if s.file, err = temporary(); err != nil {
 			return err
 		}
 	}
-	slices.SortFunc(s.memory, record.compare)
+	slices.SortFunc(s.memory, T.compare)
 	out := bufio.NewWriter(s.file)
-	var text [recordBytes]byte
+	var text []byte
+	end := s.end(len(s.ends))
 	for _, r := range s.memory {
-		binary.LittleEndian.PutUint64(text[0:], r.high)
-		binary.LittleEndian.PutUint64(text[8:], r.low)
-		binary.LittleEndian.PutUint64(text[16:], r.number)
-		_, _ = out.Write(text[:]) // Flush tells of errors
+		text = r.appendTo(text[:0])
+		_, _ = out.Write(text) // Flush tells of errors
+		end += int64(len(text))
 	}
-	s.runs++
+	s.ends = append(s.ends, end)
 	s.memory = s.memory[:0]
 	return out.Flush()
 }
 
-// sorted are all records in order. Nothing may be added meanwhile.
-func (s *sorter) sorted() iter.Seq2[record, error] {
-	return func(yield func(record, error) bool) {
-		slices.SortFunc(s.memory, record.compare)
-		merged := merge{}
-		begin := func(r *run) bool {
+// end is where the first runs of the file end.
+func (s *sorter[T]) end(runs int) int64 {
+	if runs == 0 {
+		return 0
+	}
+	return s.ends[runs-1]
+}
+
+// sorted are all items in order. Nothing may be added meanwhile.
+func (s *sorter[T]) sorted() iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		slices.SortFunc(s.memory, T.compare)
+		merged := merge[T]{}
+		var none T
+		begin := func(r *run[T]) bool {
 			more, err := r.next()
 			if err != nil {
-				yield(record{}, err)
+				yield(none, err)
 				return false
 			}
 			if more {
@@ -86,13 +121,12 @@ func (s *sorter) sorted() iter.Seq2[record, error] {
 			}
 			return true
 		}
-		if !begin(&run{memory: s.memory}) {
+		if !begin(&run[T]{memory: s.memory}) {
 			return
 		}
-		for i := range s.runs {
-			const size = runLength * recordBytes
-			section := io.NewSectionReader(s.file, int64(i)*size, size)
-			if !begin(&run{file: bufio.NewReaderSize(section, max(mergeMemory/s.runs, leastBuffer))}) {
+		for i, end := range s.ends {
+			section := io.NewSectionReader(s.file, s.end(i), end-s.end(i))
+			if !begin(&run[T]{file: bufio.NewReaderSize(section, max(mergeMemory/len(s.ends), leastBuffer))}) {
 				return
 			}
 		}
@@ -104,7 +138,7 @@ func (s *sorter) sorted() iter.Seq2[record, error] {
 			}
 			more, err := least.next()
 			if err != nil {
-				yield(record{}, err)
+				yield(none, err)
 				return
 			}
 			if more {
@@ -116,17 +150,17 @@ func (s *sorter) sorted() iter.Seq2[record, error] {
 	}
 }
 
-func (s *sorter) close() error { return removeTemporary(s.file) }
+func (s *sorter[T]) close() error { return removeTemporary(s.file) }
 
 // A run is one sorted part, in memory or in the file.
-type run struct {
-	head   record
-	memory []record
+type run[T item[T]] struct {
+	head   T
+	memory []T
 	file   *bufio.Reader
 }
 
-// next makes the next record the head, and says whether there is one.
-func (r *run) next() (bool, error) {
+// next makes the next item the head, and says whether there is one.
+func (r *run[T]) next() (bool, error) {
 	if r.file == nil {
 		if len(r.memory) == 0 {
 			return false, nil
@@ -134,30 +168,26 @@ func (r *run) next() (bool, error) {
 		r.head, r.memory = r.memory[0], r.memory[1:]
 		return true, nil
 	}
-	var text [recordBytes]byte
-	if _, err := io.ReadFull(r.file, text[:]); err != nil {
-		if errors.Is(err, io.EOF) {
-			return false, nil
-		}
-		return false, fmt.Errorf("merge sorted recipients: %w", err)
+	head, err := r.head.read(r.file)
+	if errors.Is(err, io.EOF) {
+		return false, nil
 	}
-	r.head = record{
-		high:   binary.LittleEndian.Uint64(text[0:]),
-		low:    binary.LittleEndian.Uint64(text[8:]),
-		number: binary.LittleEndian.Uint64(text[16:]),
+	if err != nil {
+		return false, fmt.Errorf("merge what is sorted: %w", err)
 	}
+	r.head = head
 	return true, nil
 }
 
 // merge is a heap of runs, the one with the least head on top.
-type merge []*run
+type merge[T item[T]] []*run[T]
 
-func (m merge) Len() int           { return len(m) }
-func (m merge) Less(i, j int) bool { return m[i].head.compare(m[j].head) < 0 }
-func (m merge) Swap(i, j int)      { m[i], m[j] = m[j], m[i] }
-func (m *merge) Push(r any)        { *m = append(*m, r.(*run)) }
+func (m merge[T]) Len() int           { return len(m) }
+func (m merge[T]) Less(i, j int) bool { return m[i].head.compare(m[j].head) < 0 }
+func (m merge[T]) Swap(i, j int)      { m[i], m[j] = m[j], m[i] }
+func (m *merge[T]) Push(r any)        { *m = append(*m, r.(*run[T])) }
 
-func (m *merge) Pop() any {
+func (m *merge[T]) Pop() any {
 	last := (*m)[len(*m)-1]
 	*m = (*m)[:len(*m)-1]
 	return last

@@ -27,8 +27,8 @@ type Spool struct {
 	out        *bufio.Writer
 	frame      []byte
 	added      uint64
-	keys       sorter // by key, for each recipient its number
-	duplicates sorter // the numbers of those who came before
+	keys       sorter[record] // by key, for each recipient its number
+	duplicates sorter[record] // the numbers of those who came before
 	dropped    int
 }
 
@@ -51,8 +51,7 @@ func (s *Spool) Close() error {
 func (s *Spool) Add(r notify.Recipient) error {
 	s.frame = s.frame[:0]
 	for _, field := range []string{r.UserID, r.Email, r.Name} {
-		s.frame = binary.AppendUvarint(s.frame, uint64(len(field)))
-		s.frame = append(s.frame, field...)
+		s.frame = appendField(s.frame, field)
 	}
 	if _, err := s.out.Write(s.frame); err != nil {
 		return fmt.Errorf("write recipients: %w", err)
@@ -151,17 +150,30 @@ func (s *Spool) kept() iter.Seq2[notify.Recipient, error] {
 func readFrame(in *bufio.Reader) (notify.Recipient, error) {
 	var fields [3]string
 	for i := range fields {
-		length, err := binary.ReadUvarint(in)
-		if err != nil {
+		var err error
+		if fields[i], err = readField(in); err != nil {
 			return notify.Recipient{}, err
 		}
-		field := make([]byte, length)
-		if _, err := io.ReadFull(in, field); err != nil {
-			return notify.Recipient{}, err
-		}
-		fields[i] = string(field)
 	}
 	return notify.Recipient{UserID: fields[0], Email: fields[1], Name: fields[2]}, nil
+}
+
+// appendField writes a field after its length; readField reads it again, io.EOF
+// where there is none.
+func appendField(text []byte, field string) []byte {
+	return append(binary.AppendUvarint(text, uint64(len(field))), field...)
+}
+
+func readField(in *bufio.Reader) (string, error) {
+	length, err := binary.ReadUvarint(in)
+	if err != nil {
+		return "", err
+	}
+	field := make([]byte, length)
+	if _, err = io.ReadFull(in, field); errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return string(field), err
 }
 
 // temporary makes a file whose name is gone at once, where the system has that:

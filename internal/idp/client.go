@@ -65,8 +65,8 @@ func (c *Client) Close() error { return c.conn.Close() }
 // when an operator has to mend something first (a wrong token, another server
 // at the address).
 func (c *Client) Lookup(ctx context.Context, userID string) (notify.User, error) {
-	if userID == "" || !utf8.ValidString(userID) || utf8.RuneCountInString(userID) > MaxUserIDLength {
-		return notify.User{}, &notify.Error{Code: notify.CodeUserNotFound, Detail: "no user can have this id"}
+	if !isID(userID) {
+		return notify.User{}, errNoID
 	}
 	if user, ok := c.cache.get(userID); ok {
 		return user, nil
@@ -86,15 +86,29 @@ func (c *Client) Lookup(ctx context.Context, userID string) (notify.User, error)
 	}
 }
 
-// fetch asks the idp and keeps the answer. Unknown users are not kept: a user
-// who has just signed up is found by the next look-up.
+var errNoID = &notify.Error{Code: notify.CodeUserNotFound, Detail: "no user can have this id"}
+
+// isID says whether a user can have this id.
+func isID(userID string) bool {
+	return userID != "" && utf8.ValidString(userID) && utf8.RuneCountInString(userID) <= MaxUserIDLength
+}
+
+// fetch asks the idp.
 func (c *Client) fetch(ctx context.Context, userID string) (notify.User, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	info, err := c.users.GetUser(ctx, &idppb.GetUserRequest{Id: userID})
-	switch {
-	case err != nil:
+	if err != nil {
 		return notify.User{}, errorOf(err)
+	}
+	return c.keep(userID, info)
+}
+
+// keep makes a user of the answer about an id, and puts it into the cache.
+// Unknown users are not kept: a user who has just signed up is found by the next
+// look-up.
+func (c *Client) keep(userID string, info *idppb.Info) (notify.User, error) {
+	switch {
 	case info.GetId() == "": // how a server without NOT_FOUND says it
 		return notify.User{}, errorOf(status.Error(codes.NotFound, "empty answer"))
 	case !strings.EqualFold(info.GetId(), userID): // never mail somebody else

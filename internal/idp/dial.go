@@ -47,12 +47,12 @@ func (c Config) withDefaults() Config {
 const maxAnswerBytes = 64 << 10
 
 // serviceConfig has gRPC try a call up to four times, within a second, while
-// the idp is UNAVAILABLE. While most calls fail, throttling tries each but once
+// the idp is UNAVAILABLE, a stream until its first answer. While most calls fail, throttling tries each but once
 // (https://github.com/grpc/proposal/blob/master/A6-client-retries.md). Longer
 // outages are for the caller's own, durable retries.
 const serviceConfig = `{
 	"methodConfig": [{
-		"name": [{"service": "UserInfo", "method": "GetUser"}],
+		"name": [{"service": "UserInfo"}],
 		"retryPolicy": {
 			"maxAttempts": 4,
 			"initialBackoff": "0.1s",

@@ -78,8 +78,20 @@ func stubOf(t *testing.T, config Config) idppb.UserInfoClient {
 // A fake is an idp whose answers a test decides. It counts what it is asked.
 type fake struct {
 	idppb.UnimplementedUserInfoServer
-	answer func(ctx context.Context, id string) (*idppb.Info, error)
-	asked  atomic.Int32
+	answer  func(ctx context.Context, id string) (*idppb.Info, error)
+	asked   atomic.Int32
+	all     func(answers allUsers) error // nil: UNIMPLEMENTED
+	streams atomic.Int32
+}
+
+type allUsers = grpc.BidiStreamingServer[idppb.GetUserRequest, idppb.Info]
+
+func (f *fake) GetAllUsers(answers allUsers) error {
+	f.streams.Add(1)
+	if f.all == nil {
+		return f.UnimplementedUserInfoServer.GetAllUsers(answers)
+	}
+	return f.all(answers)
 }
 
 func (f *fake) GetUser(ctx context.Context, request *idppb.GetUserRequest) (*idppb.Info, error) {

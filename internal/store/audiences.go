@@ -41,7 +41,7 @@ func (s *Store) InsertAudience(ctx context.Context, a *audience.Audience, pages 
 		err = fmt.Errorf("an audience of %d pages came in %d", a.Pages, inserted)
 	}
 	if err == nil {
-		err = insert(ctx, s.audiences, a)
+		err = s.InsertAudienceDocument(ctx, a)
 	}
 	if err != nil {
 		// It may be there: a write that got no answer may have been made.
@@ -53,24 +53,21 @@ func (s *Store) InsertAudience(ctx context.Context, a *audience.Audience, pages 
 // insertPages says how many pages may have been inserted, also when it fails.
 func (s *Store) insertPages(ctx context.Context, a *audience.Audience, pages iter.Seq2[[]notify.Recipient, error]) (int, error) {
 	number := 0
-	var batch []audiencePage
+	var batch [][]notify.Recipient
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
-		_, err := s.audiencePages.InsertMany(ctx, batch)
+		first := number - len(batch)
+		err := s.InsertAudiencePages(ctx, a.ID, first, batch, a.ExpiresAt)
 		batch = batch[:0]
-		return unavailable("insert into "+s.audiencePages.Name(), err)
+		return err
 	}
 	for recipients, err := range pages {
 		if err != nil {
 			return number, err
 		}
-		blob, err := s.packer.pack(recipients)
-		if err != nil {
-			return number, err
-		}
-		batch = append(batch, audiencePage{ID: audiencePageID(a.ID, number), Recipients: blob, ExpiresAt: a.ExpiresAt})
+		batch = append(batch, recipients)
 		number++
 		if len(batch) == pagesInserted {
 			if err := flush(); err != nil {
@@ -79,6 +76,28 @@ func (s *Store) insertPages(ctx context.Context, a *audience.Audience, pages ite
 		}
 	}
 	return number, flush()
+}
+
+// InsertAudiencePages stores pages of an audience one after the other, numbered
+// from the first one on. Where one is there already it stops with CodeConflict,
+// and those before it are stored.
+func (s *Store) InsertAudiencePages(ctx context.Context, id string, first int, pages [][]notify.Recipient, expiresAt time.Time) error {
+	documents := make([]audiencePage, len(pages))
+	for i, recipients := range pages {
+		blob, err := s.packer.pack(recipients)
+		if err != nil {
+			return err
+		}
+		documents[i] = audiencePage{ID: audiencePageID(id, first+i), Recipients: blob, ExpiresAt: expiresAt}
+	}
+	_, err := s.audiencePages.InsertMany(ctx, documents) // in order: it ends with the first that is taken
+	return insertError(s.audiencePages, err)
+}
+
+// InsertAudienceDocument makes an audience visible whose pages are stored;
+// CodeConflict when it is there already.
+func (s *Store) InsertAudienceDocument(ctx context.Context, a *audience.Audience) error {
+	return insert(ctx, s.audiences, a)
 }
 
 // Audience reads an audience; CodeNotFound when there is none, or it has expired.

@@ -132,6 +132,28 @@ func TestAnAudienceThatBreaksOffLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestPagesEndAtOneThatIsTaken(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx := t.Context()
+	page := func(user string) []notify.Recipient { return []notify.Recipient{{UserID: user}} }
+	expires := now().Add(time.Hour)
+	require.NoError(t, s.InsertAudiencePages(ctx, "a", 2, [][]notify.Recipient{page("theirs")}, expires))
+	err := s.InsertAudiencePages(ctx, "a", 0, [][]notify.Recipient{page("u0"), page("u1"), page("u2"), page("u3")}, expires)
+	require.Equal(t, notify.CodeConflict, notify.CodeOf(err))
+	for number, user := range []string{"u0", "u1", "theirs"} {
+		stored, err := s.AudiencePage(ctx, "a", number)
+		require.NoError(t, err)
+		require.Equal(t, page(user), stored)
+	}
+	_, err = s.AudiencePage(ctx, "a", 3)
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err))
+
+	a := newAudience(0)
+	require.NoError(t, s.InsertAudienceDocument(ctx, a))
+	require.Equal(t, notify.CodeConflict, notify.CodeOf(s.InsertAudienceDocument(ctx, a)))
+}
+
 func TestAFullPageOfLongNamesFits(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -228,6 +228,11 @@ func unavailable(doing string, err error) error {
 // insert adds a document under its own _id; CodeConflict when that id is taken.
 func insert(ctx context.Context, to *mongo.Collection, document any) error {
 	_, err := to.InsertOne(ctx, document)
+	return insertError(to, err)
+}
+
+// insertError is what an insert came to.
+func insertError(to *mongo.Collection, err error) error {
 	if mongo.IsDuplicateKeyError(err) {
 		return &notify.Error{Code: notify.CodeConflict, Detail: "insert into " + to.Name(), Err: err}
 	}
