@@ -27,8 +27,9 @@ const (
 )
 
 // Run polls and works until ctx ends, then finishes what is in flight. While
-// Temporal is away it waits.
-func Run(ctx context.Context, c client.Client, a *activities.Activities, runs *activities.Runs, log *slog.Logger) error {
+// Temporal is away it waits. The pages of broadcasts go through activities of
+// their own.
+func Run(ctx context.Context, c client.Client, direct, bulk *activities.Activities, runs *activities.Runs, log *slog.Logger) error {
 	fatal := make(chan error, 1)
 	onFatal := func(err error) {
 		select {
@@ -42,16 +43,16 @@ func Run(ctx context.Context, c client.Client, a *activities.Activities, runs *a
 	main.RegisterWorkflow(workflows.Redelivery)
 	main.RegisterWorkflow(workflows.ScheduledRun)
 	main.RegisterWorkflow(workflows.Backfill)
-	main.RegisterActivity(a)
+	main.RegisterActivity(direct)
 	main.RegisterActivity(runs)
-	direct := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect, onFatal))
-	direct.RegisterActivity(a)
+	retries := worker.New(c, workflows.EmailTaskQueue, activitiesOnly(concurrentDirect, onFatal))
+	retries.RegisterActivity(direct)
 	high := worker.New(c, workflows.EmailHighTaskQueue, activitiesOnly(concurrentDirect, onFatal))
-	high.RegisterActivity(a)
-	bulk := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages, onFatal))
-	bulk.RegisterActivity(a)
+	high.RegisterActivity(direct)
+	pages := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages, onFatal))
+	pages.RegisterActivity(bulk)
 
-	workers := []worker.Worker{main, direct, high, bulk}
+	workers := []worker.Worker{main, retries, high, pages}
 	defer func() {
 		var stopping errgroup.Group
 		for _, w := range workers {

@@ -13,13 +13,11 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	sdklog "go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/belfry-notify/belfry/activities"
 	"github.com/belfry-notify/belfry/api"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/config"
@@ -81,7 +79,11 @@ type belfry struct {
 	store     *store.Store
 	idp       *idp.Client
 	templates *template.Engine
-	providers []*channel.Guard // in the order in which they are tried; only where mail is sent
+
+	// Only where mail is sent: the providers of direct mail and of broadcasts,
+	// in the order in which they are tried, and the rates that some have.
+	direct, bulk []*channel.Guard
+	limiters     []*channel.Limiter
 }
 
 // serve runs roles until ctx ends or one of them fails; either way all end
@@ -134,18 +136,6 @@ func open() (*belfry, error) {
 	return b, nil
 }
 
-// openProviders prepares what sends mail.
-func (b *belfry) openProviders() error {
-	for _, name := range b.cfg.EmailProvider {
-		provider, err := b.provider(name)
-		if err != nil {
-			return fmt.Errorf("set up %s: %w", name, err)
-		}
-		b.providers = append(b.providers, provider)
-	}
-	return nil
-}
-
 // closeTimeout bounds how long connections may take to close.
 const closeTimeout = 5 * time.Second
 
@@ -154,31 +144,10 @@ func (b *belfry) close(ctx context.Context) error {
 	defer cancel()
 	b.temporal.Close()
 	err := errors.Join(b.idp.Close(), b.store.Close(ctx))
-	for _, p := range b.providers {
+	for _, p := range slices.Concat(b.direct, b.bulk) {
 		err = errors.Join(err, p.Close())
 	}
 	return err
-}
-
-// provider sets up the provider with the name, behind its guard.
-func (b *belfry) provider(name string) (*channel.Guard, error) {
-	var provider channel.Provider
-	var err error
-	guard := channel.GuardConfig{}
-	switch name {
-	case "sendgrid":
-		provider, err = channel.NewSendGrid(b.cfg.SendGrid)
-		guard.Rate = b.cfg.SendGridRate
-	default:
-		provider, err = channel.NewSMTP(b.cfg.SMTP)
-		guard.Rate = b.cfg.SMTPRate
-	}
-	if err != nil {
-		return nil, err
-	}
-	return channel.NewGuard(provider, guard, func(provider, from, to string) {
-		b.log.Warn("circuit breaker", "provider", provider, "from", from, "to", to)
-	}), nil
 }
 
 // runAPI serves the API; eager says that a worker runs beside it.
@@ -207,30 +176,20 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 }
 
 func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
-	providers := make([]activities.Provider, len(b.providers))
-	for i, p := range b.providers {
-		providers[i] = p
-	}
-	a := &activities.Activities{
-		Store:       b.store,
-		Directory:   b.idp,
-		Renderer:    b.templates,
-		Email:       providers,
-		Log:         b.log,
-		Now:         now,
-		NewToken:    uuid.NewString,
-		Patience:    activities.DefaultPatience,
-		Concurrency: b.cfg.SMTP.MaxConnections,
-	}
+	direct, bulk := b.activities(false), b.activities(true)
 	sweep := &worker.Sweep{
 		Temporal: b.temporal,
 		Store:    b.store,
 		Start:    workflows.NewStarter(b.temporal, b.namespace, false).Start,
-		Settle:   a.Settle,
+		Settle:   direct.Settle,
 		Log:      b.log,
 		Every:    b.cfg.SweepInterval,
 	}
-	run.Go(func() error { return worker.Run(ctx, b.temporal, a, b.runs(), b.log) })
+	run.Go(func() error {
+		return b.withShare(ctx, func(ctx context.Context) error {
+			return worker.Run(ctx, b.temporal, direct, bulk, b.runs(), b.log)
+		})
+	})
 	run.Go(func() error { return sweep.Run(ctx) })
 	run.Go(func() error { return b.scheduleSweep().Run(ctx) })
 }

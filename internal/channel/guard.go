@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -21,7 +20,8 @@ type Provider interface {
 // GuardConfig protects a provider, and what depends on it. Zero means the
 // default.
 type GuardConfig struct {
-	Rate     rate.Limit    // messages a second of this process; 0: no limit
+	Limiter  *Limiter      // shared by the guards of one provider; nil: no limit
+	Bulk     bool          // its messages are broadcasts', which leave direct ones the turn
 	Failures uint32        // in a row, until the provider is taken for down
 	Pause    time.Duration // between a provider's failure and the next probe of it
 }
@@ -32,17 +32,13 @@ const (
 	DefaultPause    = 5 * time.Second
 )
 
-// maxTokenWait is how long a message may wait for its turn in memory. One that
-// would wait longer waits in Temporal.
-const maxTokenWait = 3 * time.Second
-
 // A Guard is a provider behind a rate limit and a circuit breaker: while the
 // provider is down, messages are refused before they are claimed, but for one
 // probe at a time.
 type Guard struct {
 	Provider
-	limit   *rate.Limiter
-	normal  chan struct{} // held by the one message of normal priority that has the next token
+	limiter *Limiter
+	bulk    bool
 	breaker *gobreaker.TwoStepCircuitBreaker[notify.Outcome]
 }
 
@@ -55,10 +51,7 @@ func NewGuard(p Provider, config GuardConfig, changed func(provider, from, to st
 	if config.Pause == 0 {
 		config.Pause = DefaultPause
 	}
-	g := &Guard{Provider: p, normal: make(chan struct{}, 1)}
-	if config.Rate > 0 {
-		g.limit = rate.NewLimiter(config.Rate, max(1, int(config.Rate)/10)) // a tenth of a second's worth at once
-	}
+	g := &Guard{Provider: p, limiter: config.Limiter, bulk: config.Bulk}
 	g.breaker = gobreaker.NewTwoStepCircuitBreaker[notify.Outcome](gobreaker.Settings{
 		Name:        p.Name(),
 		MaxRequests: 1,
@@ -73,34 +66,33 @@ func NewGuard(p Provider, config GuardConfig, changed func(provider, from, to st
 	return g
 }
 
-// Ready waits for the message's turn, high priority first. It answers false
-// when there is none soon, and after how long to ask again (0: by the caller's
-// own back-off), or when the provider is down.
+// Ready waits for the message's turn, direct ones before bulk ones and high
+// priority first. It answers false when there is none soon, and after how long
+// to ask again (0: by the caller's own back-off), or when the provider is down.
 func (g *Guard) Ready(ctx context.Context, high bool) (ready bool, after time.Duration) {
 	if g.breaker.State() == gobreaker.StateOpen {
 		return false, 0
 	}
-	if g.limit == nil {
+	if g.limiter == nil || g.limiter.wait(ctx, g.level(high)) {
 		return true, 0
 	}
-	if !high {
-		timer := time.NewTimer(maxTokenWait)
-		defer timer.Stop()
-		select {
-		case g.normal <- struct{}{}:
-			defer func() { <-g.normal }()
-		case <-timer.C:
-			return false, maxTokenWait
-		case <-ctx.Done():
-			return false, 0
-		}
+	if ctx.Err() != nil {
+		return false, 0
 	}
-	waiting, cancel := context.WithTimeout(ctx, maxTokenWait)
-	defer cancel()
-	if err := g.limit.Wait(waiting); err != nil {
-		return false, maxTokenWait
+	return false, maxTokenWait
+}
+
+func (g *Guard) level(high bool) level {
+	switch {
+	case g.bulk && high:
+		return levelBulkHigh
+	case g.bulk:
+		return levelBulk
+	case high:
+		return levelHigh
+	default:
+		return levelNormal
 	}
-	return true, 0
 }
 
 // Send sends through the breaker: while it is open it refuses without a try,
@@ -119,9 +111,6 @@ func (g *Guard) Send(ctx context.Context, m notify.Message) notify.Outcome {
 	return outcome
 }
 
-// probePoll is how often those who wait for a probe look what became of it.
-const probePoll = 20 * time.Millisecond
-
 // allow asks the breaker, and asks again while a probe is under way.
 func (g *Guard) allow(ctx context.Context) (done func(error), err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxTokenWait)
@@ -131,10 +120,8 @@ func (g *Guard) allow(ctx context.Context) (done func(error), err error) {
 		if !errors.Is(err, gobreaker.ErrTooManyRequests) {
 			return done, err
 		}
-		select {
-		case <-ctx.Done():
+		if !pause(ctx) {
 			return nil, err
-		case <-time.After(probePoll):
 		}
 	}
 }

@@ -27,15 +27,19 @@ type Config struct {
 	MongoURI           string                 // MONGO_URI
 	IDP                idp.Config             // IDP_ADDR, IDP_TLS, IDP_CA_FILE, IDP_TOKEN
 	SMTP               channel.SMTPConfig     // SMTP_URL, EMAIL_FROM, SMTP_*
-	SMTPRate           rate.Limit             // SMTP_RATE, a second
+	SMTPRate           rate.Limit             // SMTP_RATE, a second, of all workers together
 	SendGrid           channel.SendGridConfig // SENDGRID_API_KEY, SENDGRID_URL, SENDGRID_CONNECTIONS, EMAIL_FROM
-	SendGridRate       rate.Limit             // SENDGRID_RATE, a second
+	SendGridRate       rate.Limit             // SENDGRID_RATE, a second, of all workers together
 	SendGridWebhookKey *ecdsa.PublicKey       // SENDGRID_WEBHOOK_KEY, nil: no webhook
 	EmailProvider      []string               // EMAIL_PROVIDER, an order
 	TemporalUIURL      string                 // TEMPORAL_UI_URL, empty: no links to it
 	DirectLimit        int                    // DIRECT_LIMIT
 	SweepInterval      time.Duration          // SWEEP_INTERVAL
 	AudienceRetention  time.Duration          // AUDIENCE_RETENTION
+
+	// Connections that broadcasts have besides those of SMTP and SendGrid.
+	SMTPBulkConnections     int // SMTP_BULK_CONNECTIONS
+	SendGridBulkConnections int // SENDGRID_BULK_CONNECTIONS
 }
 
 // An Error says which variable has a wrong value, and what is wrong with it.
@@ -77,6 +81,9 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
 
 		AudienceRetention: l.duration("AUDIENCE_RETENTION", audience.DefaultRetention, time.Hour),
+
+		SMTPBulkConnections:     l.connections("SMTP_BULK_CONNECTIONS"),
+		SendGridBulkConnections: l.connections("SENDGRID_BULK_CONNECTIONS"),
 	}
 	c.SendGrid = l.sendGrid(c.SMTP)
 	if slices.Contains(c.EmailProvider, "sendgrid") && c.SendGrid.APIKey == "" {

@@ -60,6 +60,8 @@ func TestDefaults(t *testing.T) {
 		SweepInterval: time.Minute,
 
 		AudienceRetention: 30 * 24 * time.Hour,
+
+		SMTPBulkConnections: channel.DefaultMaxConnections, SendGridBulkConnections: channel.DefaultMaxConnections,
 	}
 	got, err := Load(variables{}.lookup)
 	require.NoError(t, err)
@@ -80,6 +82,7 @@ func TestEveryVariable(t *testing.T) {
 		"SMTP_URL": "smtp://u:p%40@mail.example", "SMTP_CA_FILE": pem, "SMTP_CONNECTIONS": "3", "SMTP_RATE": "100/s",
 		"SMTP_HELLO_NAME": "me.example", "SMTP_ENVELOPE_SENDER": "bounces@example.com", "SMTP_MESSAGE_ID_DOMAIN": "example.com",
 		"SENDGRID_API_KEY": "SG.x", "SENDGRID_URL": "http://127.0.0.1:1", "SENDGRID_CONNECTIONS": "4", "SENDGRID_RATE": "6000/m",
+		"SMTP_BULK_CONNECTIONS": "20", "SENDGRID_BULK_CONNECTIONS": "30",
 		"SENDGRID_WEBHOOK_KEY": webhookKey, "EMAIL_FROM": "Ann <ann@bücher.example>", "EMAIL_PROVIDER": "sendgrid, smtp",
 		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "AUDIENCE_RETENTION": "48h", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 	}.lookup)
@@ -108,6 +111,8 @@ func TestEveryVariable(t *testing.T) {
 		SweepInterval: 90 * time.Second,
 
 		AudienceRetention: 48 * time.Hour,
+
+		SMTPBulkConnections: 20, SendGridBulkConnections: 30,
 	}, got)
 }
 
@@ -142,6 +147,9 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 		"AUDIENCE_RETENTION":     {"30d", "59m", "-1h", "long"},
 		"LOG_LEVEL":              {"loud", "a\nb"},
 		"LOG_FORMAT":             {"xml", "a\nb"},
+
+		"SMTP_BULK_CONNECTIONS":     {"0", "1001", "many"},
+		"SENDGRID_BULK_CONNECTIONS": {"0", "x"},
 	} {
 		for _, value := range values {
 			t.Run(name+"="+value, func(t *testing.T) {

@@ -103,6 +103,11 @@ func tryIDP(c idp.Config) error {
 	return client.Close()
 }
 
+// connections reads how many a process may have open at a time.
+func (l *loader) connections(name string) int {
+	return l.number(name, channel.DefaultMaxConnections, 1, 1000)
+}
+
 // smtp reads how to reach the mail server.
 func (l *loader) smtp() channel.SMTPConfig {
 	c, err := channel.ParseSMTPURL(l.text("SMTP_URL", "smtp://127.0.0.1:1025"))
@@ -110,7 +115,7 @@ func (l *loader) smtp() channel.SMTPConfig {
 		l.fail("SMTP_URL", "%v", err)
 	}
 	c.CAFile = l.certificates("SMTP_CA_FILE")
-	c.MaxConnections = l.number("SMTP_CONNECTIONS", channel.DefaultMaxConnections, 1, 1000)
+	c.MaxConnections = l.connections("SMTP_CONNECTIONS")
 	c.From = l.text("EMAIL_FROM", "Belfry <belfry@localhost>")
 	c.HelloName = l.text("SMTP_HELLO_NAME", "")
 	c.EnvelopeSender = l.text("SMTP_ENVELOPE_SENDER", "")
@@ -142,7 +147,7 @@ func (l *loader) sendGrid(smtp channel.SMTPConfig) channel.SendGridConfig {
 		BaseURL:         l.text("SENDGRID_URL", channel.DefaultSendGridURL),
 		From:            smtp.From,
 		MessageIDDomain: smtp.MessageIDDomain,
-		MaxConnections:  l.number("SENDGRID_CONNECTIONS", channel.DefaultMaxConnections, 1, 1000),
+		MaxConnections:  l.connections("SENDGRID_CONNECTIONS"),
 	}
 	const from = "belfry@localhost"
 	if err := trySendGrid(channel.SendGridConfig{APIKey: "key", BaseURL: c.BaseURL, From: from}); err != nil {

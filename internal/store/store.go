@@ -46,6 +46,7 @@ type Store struct {
 	events        *mongo.Collection
 	audiences     *mongo.Collection
 	audiencePages *mongo.Collection
+	leases        *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
@@ -116,6 +117,7 @@ func Open(uri string) (*Store, error) {
 		events:        db.Collection("events"),
 		audiences:     db.Collection("audiences"),
 		audiencePages: db.Collection("audience_pages"),
+		leases:        db.Collection("leases"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
@@ -182,7 +184,7 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 			}
 		}
 	}
-	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages, s.pages} {
+	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages, s.pages, s.leases} {
 		if err := ensureIndex(ctx, log, collection, expiry()); err != nil {
 			return err
 		}
