@@ -67,8 +67,8 @@ bench: bin/belfry bin/stack .tools/bench $(temporal) ## Measure Belfry: SCENARIO
 	@cd bench && go build -o ../$@ .
 
 .PHONY: chaos
-chaos: bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server
-	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 bin/stack exec -- go test -race -v -timeout 60m -run 'Killed|Moods|Away|StoppedPast|Missed' ./e2e
+chaos: bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000
+	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 bin/stack exec -- go test -race -v -timeout 60m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast' ./e2e
 
 .PHONY: lint
 lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, tidy, vet, lint, workflow determinism, known vulnerabilities

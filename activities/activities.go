@@ -86,7 +86,7 @@ type Activities struct {
 const DefaultPatience = 60 * time.Second
 
 // Finish records how and when a notification ended whose deliveries ended so.
-func (a *Activities) Finish(ctx context.Context, id string, result PageResult) (notify.Status, error) {
+func (a *Activities) Finish(ctx context.Context, id string, result Result) (notify.Status, error) {
 	now := a.Now()
 	progress := notify.Progress{Status: result.Counts.Status(result.Expired > 0), Counts: result.Counts, FinishedAt: &now}
 	if result.Cancelled > 0 {
@@ -122,24 +122,6 @@ func (a *Activities) Reschedule(ctx context.Context, id string, sendAt time.Time
 			"must be before the notification expires, at "+expires.UTC().Format(time.RFC3339), string(notify.CodeInvalid), nil)
 	}
 	return expires, retryable(a.Store.UpdateTimes(ctx, id, sendAt, expires))
-}
-
-// Reopen has a delivery that ended tried again under the claim with the number.
-// Done again, or after the delivery has ended under a later claim, it changes
-// nothing.
-func (a *Activities) Reopen(ctx context.Context, deliveryID string, number int) error {
-	ended, err := a.Store.Delivery(ctx, deliveryID)
-	if err != nil {
-		return retryable(err)
-	}
-	if ended.Claim >= number {
-		return nil
-	}
-	err = a.Store.InsertClaim(ctx, notify.Reopen(ended, number, a.NewToken(), a.Now()))
-	if notify.CodeOf(err) == notify.CodeConflict {
-		return nil
-	}
-	return retryable(err)
 }
 
 // Recount brings a notification's document up to date after a delivery of it

@@ -43,10 +43,10 @@ func (p chunkedPage) chunks(n *notify.Notification) []*chunk {
 // run. One chunk is under way at a time, while the next one is rendered, so
 // that no more than that is in doubt when the sender dies. When ctx ends or the
 // worker is told to stop, what is under way is finished and nothing more begun.
-func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage, seen *pageCounter) (PageResult, *wait) {
+func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage, seen *pageCounter) (Result, *wait) {
 	going, cancel := untilStopped(ctx)
 	defer cancel()
-	var result PageResult
+	var result Result
 	var next *wait
 	var alone []*chunk
 	delay := func(n int, err error) {
@@ -69,7 +69,7 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage,
 			continue
 		}
 		end := c.end()
-		result.Add(PageResult{Counts: end.Counts, Expired: end.Expired, Cancelled: end.Cancelled})
+		result.Add(Result{Counts: end.Counts, Expired: end.Expired, Cancelled: end.Cancelled})
 		for _, err := range c.later {
 			delay(1, err)
 		}
@@ -139,17 +139,21 @@ func (a *Activities) prepareAhead(ctx context.Context, j job, chunks []*chunk) <
 // the first one, if it had something to send, and the last.
 type base struct {
 	first, last *notify.Claim
-	entry       notify.EntryRef
 }
 
 // base is what a delivery that the chunk has left for later goes on from.
 func (c *chunk) base(left notify.Left) *base {
 	first, last := c.log[0].Claim(left.Entry), c.log[len(c.log)-2].Claim(left.Entry)
 	last.Outcome = &left.Outcome
+	return newBase(first, last, notify.EntryOf(c.page, c.number, left.Entry))
+}
+
+func newBase(first, last *notify.Claim, entry notify.EntryRef) *base {
+	last.Entry = entry
 	if first.Content == nil {
 		first = nil
 	}
-	return &base{first: first, last: last, entry: notify.EntryOf(c.page, c.number, left.Entry)}
+	return &base{first: first, last: last}
 }
 
 // deliverAlone takes those deliveries as far as they get now that their chunks
@@ -182,7 +186,7 @@ func (a *Activities) deliverAlone(ctx context.Context, j job, chunks []*chunk, t
 }
 
 // count adds a delivery that has ended.
-func (r *PageResult) count(d *notify.Delivery) {
+func (r *Result) count(d *notify.Delivery) {
 	r.Counts.Add(d.State, 1)
 	switch d.Reason { //nolint:exhaustive // the others count as failed
 	case notify.ReasonExpired:

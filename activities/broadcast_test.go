@@ -25,20 +25,20 @@ func pageOf(n int) chunkedPage {
 }
 
 // broadcast takes a page as far as it gets in one run.
-func (w *world) broadcast(ctx context.Context, n *notify.Notification, page chunkedPage, again bool) (PageResult, *wait) {
+func (w *world) broadcast(ctx context.Context, n *notify.Notification, page chunkedPage, again bool) (Result, *wait) {
 	j := job{notification: n, source: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}, again: again}
 	return w.deliverChunks(ctx, j, page, nil)
 }
 
 // stopBroadcast cancels what it can of a page in one run.
-func (w *world) stopBroadcast(ctx context.Context, n *notify.Notification, page chunkedPage) (PageResult, *wait) {
+func (w *world) stopBroadcast(ctx context.Context, n *notify.Notification, page chunkedPage) (Result, *wait) {
 	return w.deliverChunks(ctx, job{notification: n, again: true, stopped: notify.ReasonCancelled}, page, nil)
 }
 
 // finish runs a page again, later each time, until all of it has ended.
-func finish(t *testing.T, w *world, run func() (PageResult, *wait)) PageResult {
+func finish(t *testing.T, w *world, run func() (Result, *wait)) Result {
 	t.Helper()
-	var result PageResult
+	var result Result
 	var next *wait
 	for range 8 {
 		if result, next = run(); next == nil {
@@ -141,7 +141,7 @@ func TestWhatAChunkLeavesGoesOnAlone(t *testing.T) {
 	require.Equal(t, 3, d.Claim)
 	require.False(t, d.Resent)
 	require.Equal(t, notify.EntryOf(3, 1, 7), d.Entry)
-	require.NotContains(t, w.ledger.claims, notify.ClaimID(d.ID, 1), "the chunk's claim was its first")
+	require.Equal(t, 2, w.ledger.claims[notify.ClaimID(d.ID, 1)].Number, "the chunk's claim was its first")
 	first := w.ledger.chunks[notify.ChunkID(n.ID, 3, 1, 1)]
 	at := slices.IndexFunc(w.provider.sent, func(m notify.Message) bool { return m.DeliveryID == d.ID })
 	require.Equal(t, *first.Entries[7].Content.Email, w.provider.sent[at].Email, "what was rendered first")
@@ -314,7 +314,7 @@ func TestAPageThatHasNotGoneOutInTimeIsSkipped(t *testing.T) {
 	w.clock.advance(notify.DefaultExpiry)
 	result, next := w.broadcast(t.Context(), n, page, true)
 	require.Nil(t, next)
-	require.Equal(t, PageResult{Counts: notify.Counts{Total: 51, Skipped: 51}, Expired: 51}, result)
+	require.Equal(t, Result{Counts: notify.Counts{Total: 51, Skipped: 51}, Expired: 51}, result)
 	require.Empty(t, w.provider.sent)
 }
 
@@ -324,10 +324,10 @@ func TestStopPageCancelsWhatIsNotBegun(t *testing.T) {
 	n, page := w.toMany(2*notify.ChunkSize + 1)
 	_, next := w.broadcast(t.Context(), n, chunkedPage{recipients: page.recipients[:notify.ChunkSize]}, false)
 	require.Nil(t, next)
-	result, err := w.StopPage(t.Context(), BulkPage{ID: n.ID})
+	result, err := w.StopPage(t.Context(), Page{ID: n.ID})
 	require.NoError(t, err)
-	require.Equal(t, PageResult{Counts: notify.Counts{Total: 101, Sent: 50, Skipped: 51}, Cancelled: 51}, result)
-	again, err := w.StopPage(t.Context(), BulkPage{ID: n.ID})
+	require.Equal(t, Result{Counts: notify.Counts{Total: 101, Sent: 50, Skipped: 51}, Cancelled: 51}, result)
+	again, err := w.StopPage(t.Context(), Page{ID: n.ID})
 	require.NoError(t, err)
 	require.Equal(t, result, again)
 	result, next = w.broadcast(t.Context(), n, page, true)

@@ -201,7 +201,7 @@ func (a *Activities) succeedChunk(ctx context.Context, j job, c *chunk, last *no
 		return err
 	}
 	for i := range c.entries {
-		if c.ended[i] == nil && last.InDoubt(i) {
+		if c.ended[i] == nil && last.InDoubt(i) && !c.entries[i].Gone() {
 			claim.Resent = append(claim.Resent, i)
 		}
 	}
@@ -257,7 +257,7 @@ func (a *Activities) actOnChunk(ctx context.Context, j job, c *chunk, claim *not
 	if err := a.endAll(begun, fresh); err != nil {
 		return err
 	}
-	var counted PageResult
+	var counted Result
 	for i, r := range results {
 		if r.delivery != nil {
 			c.ended[i] = r.delivery

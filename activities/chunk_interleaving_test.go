@@ -131,7 +131,7 @@ func playChunk(t *testing.T, size int, answers []notify.OutcomeKind, onUnknown n
 	}
 	late, died := interleave(w, processes, size == 1, true, choose, func(what string) { trace = append(trace, what) })
 
-	finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
+	finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
 	for _, to := range page.recipients {
 		d := w.recorded(t, n, to)
 		went := accepted[d.ID]

@@ -23,7 +23,8 @@ import (
 // A Ledger keeps claims and the ends of deliveries.
 type Ledger interface {
 	InsertClaim(ctx context.Context, c *notify.Claim) error
-	Claim(ctx context.Context, id string) (*notify.Claim, error)
+	// Claims are a delivery's own, in their order.
+	Claims(ctx context.Context, deliveryID string) ([]notify.Claim, error)
 	RecordOutcome(ctx context.Context, claimID string, o notify.ClaimOutcome) error
 	InsertDelivery(ctx context.Context, d *notify.Delivery) error
 	Delivery(ctx context.Context, id string) (*notify.Delivery, error)
@@ -47,7 +48,7 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		CreatedAt:      j.notification.CreatedAt,
 	}
 	if from != nil {
-		delivery.Entry = from.entry
+		delivery.Entry = from.last.Entry
 	}
 	var first, last *notify.Claim
 	var err error
@@ -92,18 +93,12 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 // claims reads a delivery's last claim, and the first one that holds the
 // content to send; nil when there is none. Its own claims follow the base.
 func (a *Activities) claims(ctx context.Context, deliveryID string, from *base) (first, last *notify.Claim, err error) {
-	n := 1
 	if from != nil {
-		first, last, n = from.first, from.last, from.last.Number+1
+		first, last = from.first, from.last
 	}
-	for ; ; n++ {
-		claim, err := a.Store.Claim(ctx, notify.ClaimID(deliveryID, n))
-		if notify.CodeOf(err) == notify.CodeNotFound {
-			return first, last, nil
-		}
-		if err != nil {
-			return nil, nil, err
-		}
+	own, err := a.Store.Claims(ctx, deliveryID)
+	for i := range own {
+		claim := &own[i]
 		if claim.Reopens() && claim.Doubts == 0 {
 			first = nil // nothing of before may have gone out: all is made anew
 		}
@@ -112,6 +107,7 @@ func (a *Activities) claims(ctx context.Context, deliveryID string, from *base) 
 		}
 		last = claim
 	}
+	return first, last, err
 }
 
 // nextClaim is the claim that may follow the last one: to send, or to end the
@@ -130,6 +126,7 @@ func (a *Activities) nextClaim(ctx context.Context, j job, d *notify.Delivery, t
 		Channel:        d.Channel,
 		CreatedAt:      d.CreatedAt,
 		Address:        to.Email,
+		Name:           to.Name,
 		Closed:         j.stoppedAt(now),
 	}
 	before := ""
@@ -169,8 +166,8 @@ func (j job) stoppedAt(now time.Time) notify.Reason {
 
 // follow makes a claim the one after the last, if there may be one now.
 func follow(j job, claim, first, last *notify.Claim) error {
-	claim.Number = last.Number + 1
-	claim.ID = notify.ClaimID(last.DeliveryID, claim.Number)
+	claim.Number, claim.Base, claim.Entry = last.Number+1, last.Base, last.Entry
+	claim.ID = notify.ClaimID(last.DeliveryID, claim.Number-claim.Base)
 	claim.Reopened, claim.Doubts = last.Reopened, last.Doubts
 	claim.Address, claim.Attempts = last.Address, last.Attempts
 	if last.InDoubt() {
@@ -217,11 +214,12 @@ func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *
 	}
 	sending, cancel := context.WithDeadline(ctx, claim.Deadline)
 	outcome := a.provider(claim.Provider).Send(sending, notify.Message{
-		DeliveryID: d.ID,
-		Address:    first.Address,
-		Name:       first.Name,
-		Email:      *first.Content.Email,
-		Date:       first.At,
+		DeliveryID:     d.ID,
+		NotificationID: d.NotificationID,
+		Address:        first.Address,
+		Name:           first.Name,
+		Email:          *first.Content.Email,
+		Date:           first.At,
 	})
 	cancel()
 

@@ -125,7 +125,7 @@ func (w *world) attemptAndDie(ctx context.Context, n *notify.Notification) (*not
 		return nil, err
 	}
 	w.provider.Send(ctx, notify.Message{
-		DeliveryID: d.ID, Address: claim.Address, Name: claim.Name, Email: *claim.Content.Email, Date: claim.At,
+		DeliveryID: d.ID, NotificationID: n.ID, Address: claim.Address, Name: claim.Name, Email: *claim.Content.Email, Date: claim.At,
 	})
 	return nil, errors.New("dead")
 }
@@ -265,16 +265,16 @@ func TestANotificationEndsAsItsDeliveriesSay(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
-		result PageResult
+		result Result
 		want   notify.Status
 	}{
-		{"all sent", PageResult{Counts: notify.Counts{Total: 2, Sent: 2}}, notify.StatusDone},
-		{"one sent, one failed", PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Failed: 1}}, notify.StatusDone},
-		{"all failed", PageResult{Counts: notify.Counts{Total: 2, Failed: 2}}, notify.StatusFailed},
-		{"may have been sent", PageResult{Counts: notify.Counts{Total: 1, Unknown: 1}}, notify.StatusDone},
-		{"expired", PageResult{Counts: notify.Counts{Total: 1, Skipped: 1}, Expired: 1}, notify.StatusExpired},
-		{"sent and expired", PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Expired: 1}, notify.StatusDone},
-		{"cancelled", PageResult{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Cancelled: 1}, notify.StatusCancelled},
+		{"all sent", Result{Counts: notify.Counts{Total: 2, Sent: 2}}, notify.StatusDone},
+		{"one sent, one failed", Result{Counts: notify.Counts{Total: 2, Sent: 1, Failed: 1}}, notify.StatusDone},
+		{"all failed", Result{Counts: notify.Counts{Total: 2, Failed: 2}}, notify.StatusFailed},
+		{"may have been sent", Result{Counts: notify.Counts{Total: 1, Unknown: 1}}, notify.StatusDone},
+		{"expired", Result{Counts: notify.Counts{Total: 1, Skipped: 1}, Expired: 1}, notify.StatusExpired},
+		{"sent and expired", Result{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Expired: 1}, notify.StatusDone},
+		{"cancelled", Result{Counts: notify.Counts{Total: 2, Sent: 1, Skipped: 1}, Cancelled: 1}, notify.StatusCancelled},
 	} {
 		w := newWorld()
 		w.ledger.notifications["id"] = notify.Record{}
@@ -283,7 +283,7 @@ func TestANotificationEndsAsItsDeliveriesSay(t *testing.T) {
 		require.Equal(t, test.want, status, test.name)
 		require.Equal(t, test.result.Counts, w.ledger.notifications["id"].Counts, test.name)
 	}
-	_, err := newWorld().Finish(t.Context(), "not there", PageResult{})
+	_, err := newWorld().Finish(t.Context(), "not there", Result{})
 	require.Error(t, err)
 }
 

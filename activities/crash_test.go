@@ -96,10 +96,10 @@ func eventfulPage() (chunkedPage, func() func(notify.Message) notify.Outcome) {
 
 // checkPage checks what a page has come to in the end: nobody is without mail
 // who can get one, and who has two or may have is marked.
-func checkPage(t *testing.T, w *world, n *notify.Notification, page chunkedPage, result PageResult, when string) {
+func checkPage(t *testing.T, w *world, n *notify.Notification, page chunkedPage, result Result, when string) {
 	t.Helper()
 	sends, doubled := w.sends(), 0
-	var counted PageResult
+	var counted Result
 	for i, to := range page.recipients {
 		d := w.recorded(t, n, to)
 		counted.count(&d)
@@ -149,7 +149,7 @@ func TestACrashAtAnyOperationOfAPage(t *testing.T) {
 			recordedBefore[id] = true
 		}
 
-		result = finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
+		result = finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
 
 		for id, sends := range w.sends() {
 			if recordedBefore[id] {
@@ -185,7 +185,7 @@ func TestAFirstHolderThatGoesOnAfterItsDeadline(t *testing.T) {
 			return
 		}
 		w.clock.advance(w.Patience + clockSkew)
-		result := finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
+		result := finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
 		before := len(w.provider.sent)
 		close(first.goOn)
 		<-done
@@ -209,7 +209,7 @@ func TestACrashWhereDoubtsAreNotToBeResent(t *testing.T) {
 			require.Greater(t, dies, 2*notify.ChunkSize)
 			return
 		}
-		result := finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
+		result := finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
 		require.LessOrEqual(t, result.Counts.Unknown, notify.ChunkSize)
 		sends := w.sends()
 		for _, to := range page.recipients {
@@ -222,6 +222,37 @@ func TestACrashWhereDoubtsAreNotToBeResent(t *testing.T) {
 				require.NotEmpty(t, d.Attempts)
 			default:
 				t.Fatalf("%v ended as %s", to, d.State)
+			}
+		}
+	}
+}
+
+func TestWhatWasErasedInDoubtIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	for _, onUnknown := range []notify.OnUnknown{notify.OnUnknownResend, notify.OnUnknownSkip} {
+		for dies := 1; dies <= 3; dies++ { // before the first message, before the second, before what they came to is recorded
+			w := newWorld()
+			w.Concurrency = 1
+			n := w.notification(notify.Recipient{})
+			n.OnUnknown = onUnknown
+			page := pageOf(2)
+			w.mortals(accept)
+			w.broadcast((&process{left: dies}).in(t.Context()), n, page, false)
+			first := w.ledger.chunks[notify.ChunkID(n.ID, page.number, 0, 1)]
+			require.True(t, first.Erase(0))
+			before := w.sends()
+
+			finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
+
+			erased, other := w.recorded(t, n, page.recipients[0]), w.recorded(t, n, page.recipients[1])
+			require.Equal(t, notify.StateUnknown, erased.State)
+			require.Empty(t, erased.Address)
+			require.Len(t, erased.Attempts, 1)
+			require.Equal(t, before[erased.ID], w.sends()[erased.ID], "onUnknown %s, dead after %d operations", onUnknown, dies)
+			if onUnknown == notify.OnUnknownResend {
+				require.Equal(t, notify.StateSent, other.State)
+				require.True(t, other.Resent)
+				require.Equal(t, []int{1}, w.ledger.chunks[notify.ChunkID(n.ID, page.number, 0, 2)].Resent)
 			}
 		}
 	}
@@ -262,12 +293,12 @@ func TestACancelAtAnyOperationOfAPage(t *testing.T) {
 			}
 			close(first.goOn)
 			<-done
-			result := finish(t, w, func() (PageResult, *wait) { return w.stopBroadcast(t.Context(), n, page) })
+			result := finish(t, w, func() (Result, *wait) { return w.stopBroadcast(t.Context(), n, page) })
 			sends := w.sends()
 			for _, id := range won {
 				require.Equal(t, notify.ReasonCancelled, w.ledger.deliveries[id].Reason, when)
 			}
-			var counted PageResult
+			var counted Result
 			for _, to := range page.recipients {
 				d := w.recorded(t, n, to)
 				counted.count(&d)
@@ -304,7 +335,7 @@ func TestACrashOfTheSuccessorToo(t *testing.T) {
 			successor := &process{left: second}
 			w.broadcast(successor.in(t.Context()), n, page, true)
 
-			result := finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
+			result := finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
 			when := fmt.Sprintf("dead after %d operations, its successor after %d", dies, second)
 			for _, id := range recorded {
 				require.False(t, w.ledger.deliveries[id].Resent, "%s: marked without need", when)
@@ -335,7 +366,7 @@ func TestACrashOfTheCancellerToo(t *testing.T) {
 			canceller := &process{left: second}
 			w.stopBroadcast(canceller.in(t.Context()), n, page)
 
-			finish(t, w, func() (PageResult, *wait) { return w.broadcast(t.Context(), n, page, true) })
+			finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
 			for id, state := range recorded {
 				require.Equal(t, state, w.ledger.deliveries[id].State, "dead after %d operations, the canceller after %d", dies, second)
 			}

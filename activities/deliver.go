@@ -30,28 +30,17 @@ const soonBackoff = 30 * time.Second
 // told whether it is to stop.
 const HeartbeatInterval = time.Second
 
-// A Page is a part of a notification's recipients: those from From up to but
-// not including To.
-type Page struct {
-	ID        string     `json:"id"`
-	From      int        `json:"from"`
-	To        int        `json:"to"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"` // instead of the notification's own
-
-	Stopped notify.Reason `json:"stopped,omitempty"` // why nothing more is to be sent; empty: all is to be
-}
-
-// A PageResult says how the deliveries of a page stand. Expired is how many of
+// A Result says how some deliveries of a notification stand. Expired is how many of
 // the skipped ones were so for want of time, Cancelled how many because
 // somebody stopped the notification; 1 where nobody was listed for it yet.
-type PageResult struct {
+type Result struct {
 	Counts    notify.Counts `json:"counts"`
 	Expired   int           `json:"expired"`
 	Cancelled int           `json:"cancelled"`
 }
 
-// Add adds another page's numbers.
-func (r *PageResult) Add(other PageResult) {
+// Add adds the numbers of others.
+func (r *Result) Add(other Result) {
 	r.Counts.Sum(other.Counts)
 	r.Expired += other.Expired
 	r.Cancelled += other.Cancelled
@@ -71,7 +60,7 @@ func (a *Activities) TryDeliver(ctx context.Context, id string) (FirstResult, er
 	if err != nil {
 		return FirstResult{}, retryable(err)
 	}
-	result, wait, err := a.deliverPage(ctx, n, Page{ID: id, To: len(n.To)}, false)
+	result, wait, err := a.deliverDirect(ctx, n, "", false)
 	if err != nil {
 		return FirstResult{}, retryable(err)
 	}
@@ -82,24 +71,20 @@ func (a *Activities) TryDeliver(ctx context.Context, id string) (FirstResult, er
 	return FirstResult{Status: status}, err
 }
 
-// Deliver takes every delivery of a page to its end. While one is left that
-// has none, it fails with an error that asks for a retry at the right time;
-// what has ended is not touched again. Past the notification's expiry it ends
-// the rest as expired. Cancelled, it finishes what is under way and begins
-// nothing more.
-func (a *Activities) Deliver(ctx context.Context, page Page) (PageResult, error) {
+// Deliver takes every delivery of a notification that went the direct way to
+// its end. While one is left that has none, it fails with an error that asks for
+// a retry at the right time; what has ended is not touched again. Past the
+// notification's expiry it ends the rest as expired, and where it was stopped,
+// for that reason. Cancelled, it finishes what is under way and begins nothing
+// more.
+func (a *Activities) Deliver(ctx context.Context, id string, stopped notify.Reason) (Result, error) {
 	stop := heartbeat(ctx)
 	defer stop()
-	n, err := a.Store.Accepted(ctx, page.ID)
+	n, err := a.Store.Accepted(ctx, id)
 	if err != nil {
-		return PageResult{}, retryable(err)
+		return Result{}, retryable(err)
 	}
-	if page.ExpiresAt != nil {
-		later := *n
-		later.ExpiresAt = *page.ExpiresAt
-		n = &later
-	}
-	result, wait, err := a.deliverPage(ctx, n, page, true)
+	result, wait, err := a.deliverDirect(ctx, n, stopped, true)
 	if err != nil {
 		return result, retryable(err)
 	}
@@ -140,24 +125,24 @@ func heartbeat(ctx context.Context) (stop func()) {
 	return cancel
 }
 
-// deliverPage takes each delivery of a page as far as it gets now. The wait
-// says when to try those again that have no end; it is nil when all have.
-// On a first attempt nothing is read before it is claimed.
-func (a *Activities) deliverPage(ctx context.Context, n *notify.Notification, page Page, again bool) (PageResult, *wait, error) {
+// deliverDirect takes each delivery as far as it gets now. The wait says when to
+// try those again that have no end; it is nil when all have. On a first attempt
+// nothing is read before it is claimed.
+func (a *Activities) deliverDirect(ctx context.Context, n *notify.Notification, stopped notify.Reason, again bool) (Result, *wait, error) {
 	job, err := a.job(ctx, n, again)
 	if err != nil {
-		return PageResult{}, nil, err
+		return Result{}, nil, err
 	}
-	job.stopped = page.Stopped
-	result, next := a.deliverAll(ctx, page, job)
+	job.stopped = stopped
+	result, next := a.deliverAll(ctx, job)
 	return result, next, nil
 }
 
 // deliverAll takes deliveries as far as they get now. When ctx ends or the
 // worker is told to stop, what is under way is finished and nothing more begun:
 // a message that is cut off would be in doubt.
-func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageResult, *wait) {
-	recipients := job.notification.To[page.From:page.To]
+func (a *Activities) deliverAll(ctx context.Context, job job) (Result, *wait) {
+	recipients := job.notification.To
 	deliveries := len(recipients) * len(job.notification.Channels)
 	type end struct {
 		delivery *notify.Delivery
@@ -187,7 +172,7 @@ func (a *Activities) deliverAll(ctx context.Context, page Page, job job) (PageRe
 	}
 	_ = group.Wait() // no function of the group fails
 
-	var result PageResult
+	var result Result
 	var next *wait
 	for _, e := range ends {
 		if e.err != nil {

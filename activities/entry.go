@@ -68,7 +68,7 @@ func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk, users lo
 // composeEntry is an entry with what there is to send, or why there is nothing.
 // It fails where that cannot be said now, with an entry that says neither.
 func (a *Activities) composeEntry(ctx context.Context, j job, p place, user notify.User, err error) (notify.Entry, error) {
-	e := notify.Entry{UserID: p.to.UserID, Channel: p.channel, Address: p.to.Email}
+	e := notify.Entry{UserID: p.to.UserID, Channel: p.channel, Address: p.to.Email, Name: p.to.Name}
 	var claim notify.Claim
 	err = a.composeFor(ctx, j, user, err, &claim)
 	var unsendable *unsendableError
@@ -120,6 +120,7 @@ func (a *Activities) actOnEntry(s *chunkSender, c *chunk, chunkClaim *notify.Chu
 		Address: claim.Address, Attempts: claim.Attempts, Provider: claim.Provider, CreatedAt: claim.CreatedAt, Claim: claim.Number,
 		Entry: notify.EntryOf(c.page, c.number, i),
 	}
+	gone := c.entries[i].Gone()
 	switch {
 	case claim.Closed != "":
 		d.State, d.Provider = closedState(claim), ""
@@ -127,16 +128,18 @@ func (a *Activities) actOnEntry(s *chunkSender, c *chunk, chunkClaim *notify.Chu
 			d.Reason = claim.Closed
 		}
 		return entryResult{delivery: d}
-	case claim.Content == nil:
+	case claim.Content == nil && !gone:
 		why := "the recipient could not be looked up"
 		err := error(&laterError{cause: why})
 		if c.puzzled != nil && c.puzzled[i] != nil {
 			err = c.puzzled[i]
 		}
 		return a.untried(why, err)
-	case !s.mine:
+	case !s.mine || gone:
 		d.State = notify.StateUnknown
-		d.Attempts = appendAttempt(d.Attempts, notify.Attempt{At: claim.At, Provider: claim.Provider, Error: senderStopped})
+		if !s.mine {
+			d.Attempts = appendAttempt(d.Attempts, notify.Attempt{At: claim.At, Provider: claim.Provider, Error: senderStopped})
+		}
 		return entryResult{delivery: d}
 	}
 	if err := s.turn(); err != nil {
@@ -213,7 +216,8 @@ func (s *chunkSender) turn() error {
 // send sends what the first claim says, also in a later attempt.
 func (s *chunkSender) send(first *notify.Claim) notify.Outcome {
 	return s.provider.Send(s.sending, notify.Message{
-		DeliveryID: first.DeliveryID, Address: first.Address, Name: first.Name, Email: *first.Content.Email, Date: first.At,
+		DeliveryID: first.DeliveryID, NotificationID: first.NotificationID,
+		Address: first.Address, Name: first.Name, Email: *first.Content.Email, Date: first.At,
 	})
 }
 

@@ -92,8 +92,18 @@ func (m *memory) InsertClaim(ctx context.Context, c *notify.Claim) error {
 	return insert(ctx, m, "insert claim", m.claims, c.ID, *c)
 }
 
-func (m *memory) Claim(ctx context.Context, id string) (*notify.Claim, error) {
-	return find(ctx, m, "find claim", m.claims, id)
+func (m *memory) Claims(ctx context.Context, deliveryID string) ([]notify.Claim, error) {
+	var claims []notify.Claim
+	for {
+		claim, err := find(ctx, m, "find claim", m.claims, notify.ClaimID(deliveryID, len(claims)+1))
+		if notify.CodeOf(err) == notify.CodeNotFound {
+			return claims, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		claims = append(claims, *claim)
+	}
 }
 
 func (m *memory) RecordOutcome(ctx context.Context, id string, o notify.ClaimOutcome) error {

@@ -19,8 +19,8 @@ type BulkStore interface {
 	UpdateAudience(ctx context.Context, id string, audience notify.AudienceRef, counts notify.Counts) error
 }
 
-// A BulkPage is one of the pages in which a notification to many goes out.
-type BulkPage struct {
+// A Page is one of the pages in which a notification to many goes out.
+type Page struct {
 	ID      string        `json:"id"`
 	Number  int           `json:"number"`            // from 0
 	Again   bool          `json:"again,omitempty"`   // some of it may have gone out
@@ -30,10 +30,10 @@ type BulkPage struct {
 	Stopped notify.Reason `json:"stopped,omitempty"` // why nothing more is to be sent; empty: all is to be
 }
 
-// A BulkPageResult says how the deliveries of a page stand, and after how long
+// A PageResult says how the deliveries of a page stand, and after how long
 // those are due that have no end.
-type BulkPageResult struct {
-	PageResult
+type PageResult struct {
+	Result
 	Wait time.Duration `json:"wait,omitempty"`
 }
 
@@ -43,34 +43,34 @@ type BulkPageResult struct {
 // while any wait. What has ended is not touched again. Past the notification's
 // expiry it ends the rest as expired. Cancelled, it finishes what is under way
 // and begins nothing more.
-func (a *Activities) DeliverPage(ctx context.Context, in BulkPage) (BulkPageResult, error) {
+func (a *Activities) DeliverPage(ctx context.Context, in Page) (PageResult, error) {
 	stop := heartbeat(ctx)
 	defer stop()
 	attempt := activity.GetInfo(ctx).Attempt
 	if in.Wait > 0 && attempt == 1 {
-		return BulkPageResult{}, waiting("its time has not come", in.Wait)
+		return PageResult{}, waiting("its time has not come", in.Wait)
 	}
 	in.Again = in.Again || attempt > 1
-	result, wait, err := a.deliverBulk(ctx, in)
+	result, wait, err := a.deliverPage(ctx, in)
 	switch {
 	case err != nil:
-		return BulkPageResult{}, retryable(err)
+		return PageResult{}, retryable(err)
 	case wait == nil:
-		return BulkPageResult{PageResult: result}, nil
+		return PageResult{Result: result}, nil
 	case ctx.Err() != nil:
-		return BulkPageResult{PageResult: result}, ctx.Err()
+		return PageResult{Result: result}, ctx.Err()
 	case !in.ToEnd && !wait.blocked:
-		return BulkPageResult{PageResult: result, Wait: max(wait.delay(1), InitialBackoff)}, nil
+		return PageResult{Result: result, Wait: max(wait.delay(1), InitialBackoff)}, nil
 	}
-	return BulkPageResult{}, waiting(fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause), wait.delay(attempt))
+	return PageResult{}, waiting(fmt.Sprintf("%d of %d deliveries wait: %v", result.Counts.Queued, result.Counts.Total, wait.cause), wait.delay(attempt))
 }
 
 // StopPage cancels what is unsent of a page, as Stop does: by the claims that a
 // send would need.
-func (a *Activities) StopPage(ctx context.Context, in BulkPage) (PageResult, error) {
+func (a *Activities) StopPage(ctx context.Context, in Page) (Result, error) {
 	in.Again, in.Stopped = true, notify.ReasonCancelled
-	return a.stop(ctx, func() (PageResult, *wait) {
-		result, next, err := a.deliverBulk(ctx, in)
+	return a.stop(ctx, func() (Result, *wait) {
+		result, next, err := a.deliverPage(ctx, in)
 		if err != nil {
 			next = &wait{cause: err, failed: err}
 		}
@@ -78,26 +78,26 @@ func (a *Activities) StopPage(ctx context.Context, in BulkPage) (PageResult, err
 	})
 }
 
-// deliverBulk takes each delivery of a page as far as it gets now, and keeps
+// deliverPage takes each delivery of a page as far as it gets now, and keeps
 // the counts where they can be seen meanwhile.
-func (a *Activities) deliverBulk(ctx context.Context, in BulkPage) (PageResult, *wait, error) {
+func (a *Activities) deliverPage(ctx context.Context, in Page) (Result, *wait, error) {
 	n, err := a.Store.Accepted(ctx, in.ID)
 	if err != nil {
-		return PageResult{}, nil, err
+		return Result{}, nil, err
 	}
 	recipients, err := a.recipients(ctx, n, in.Number)
 	if notify.CodeOf(err) == notify.CodeNotFound { // somebody has deleted the audience
 		a.Log.ErrorContext(ctx, "the audience is gone: a page of it fails", "notification", n.ID, "page", in.Number)
-		var lost PageResult
+		var lost Result
 		lost.Counts.Add(notify.StateFailed, min(notify.PageSize, n.Recipients()-in.Number*notify.PageSize)*len(n.Channels))
 		return lost, nil, nil
 	}
 	if err != nil {
-		return PageResult{}, nil, err
+		return Result{}, nil, err
 	}
 	j, err := a.job(ctx, n, in.Again)
 	if err != nil {
-		return PageResult{}, nil, err
+		return Result{}, nil, err
 	}
 	j.stopped = in.Stopped
 	if in.Rate > 0 {
@@ -123,7 +123,7 @@ func (a *Activities) recipients(ctx context.Context, n *notify.Notification, pag
 
 // FinishBulk records how and when a notification to many ended whose deliveries
 // ended so.
-func (a *Activities) FinishBulk(ctx context.Context, id string, result PageResult) (notify.Status, error) {
+func (a *Activities) FinishBulk(ctx context.Context, id string, result Result) (notify.Status, error) {
 	status, err := a.Finish(ctx, id, result)
 	if err != nil {
 		return status, err

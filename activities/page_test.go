@@ -29,16 +29,16 @@ func (w *world) toMany(n int) (*notify.Notification, chunkedPage) {
 }
 
 // deliverPage runs the activity as a worker does.
-func (w *world) deliverPage(t *testing.T, in BulkPage) (BulkPageResult, error) {
+func (w *world) deliverPage(t *testing.T, in Page) (PageResult, error) {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.RegisterActivity(w.Activities)
 	value, err := env.ExecuteActivity(w.DeliverPage, in)
 	if err != nil {
-		return BulkPageResult{}, err
+		return PageResult{}, err
 	}
-	var result BulkPageResult
+	var result PageResult
 	require.NoError(t, value.Get(&result))
 	return result, nil
 }
@@ -54,19 +54,19 @@ func TestAFewOfAPageThatWaitHoldUpNobody(t *testing.T) {
 		}
 		return accept(m)
 	}
-	result, err := w.deliverPage(t, BulkPage{ID: n.ID})
+	result, err := w.deliverPage(t, Page{ID: n.ID})
 	require.NoError(t, err, "the page is done but for one")
 	require.Equal(t, notify.Counts{Total: 500, Sent: 499, Queued: 1}, result.Counts)
 	require.Equal(t, time.Minute, result.Wait)
 	require.Equal(t, notify.Counts{Total: 499, Sent: 499}, w.ledger.counts[n.ID+"/0"].Counts)
 
-	_, err = w.deliverPage(t, BulkPage{ID: n.ID, ToEnd: true, Wait: result.Wait})
+	_, err = w.deliverPage(t, Page{ID: n.ID, ToEnd: true, Wait: result.Wait})
 	require.Equal(t, time.Minute, retryDelay(t, err), "nothing is done before the time has come")
-	_, err = w.deliverPage(t, BulkPage{ID: n.ID, Again: true, ToEnd: true})
+	_, err = w.deliverPage(t, Page{ID: n.ID, Again: true, ToEnd: true})
 	require.ErrorContains(t, err, "1 of 500 deliveries wait: 451 later")
 	later = false
 	w.clock.advance(time.Minute)
-	result, err = w.deliverPage(t, BulkPage{ID: n.ID, Again: true, ToEnd: true})
+	result, err = w.deliverPage(t, Page{ID: n.ID, Again: true, ToEnd: true})
 	require.NoError(t, err)
 	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, result.Counts)
 	require.Equal(t, notify.Counts{Total: 500, Sent: 500}, w.ledger.counts[n.ID+"/0"].Counts)
@@ -85,7 +85,7 @@ func TestAPageThatCannotBeBegunIsTriedAgainAsItIs(t *testing.T) {
 	w := newWorld()
 	n, _ := w.toMany(3)
 	w.provider.down = true
-	_, err := w.deliverPage(t, BulkPage{ID: n.ID})
+	_, err := w.deliverPage(t, Page{ID: n.ID})
 	require.ErrorContains(t, err, "3 of 3 deliveries wait")
 	require.Empty(t, w.ledger.chunks)
 }
@@ -96,7 +96,7 @@ func TestAPageWhoseAudienceIsGoneFails(t *testing.T) {
 	n, _ := w.toMany(notify.PageSize + 20)
 	clear(w.ledger.pages)
 	for page, size := range []int{notify.PageSize, 20} {
-		result, err := w.deliverPage(t, BulkPage{ID: n.ID, Number: page})
+		result, err := w.deliverPage(t, Page{ID: n.ID, Number: page})
 		require.NoError(t, err)
 		require.Equal(t, notify.Counts{Total: size, Failed: size}, result.Counts)
 	}
@@ -109,7 +109,7 @@ func TestAPageGoesOutAtItsRate(t *testing.T) {
 	n.Rate = "200/s"
 	w.ledger.notifications[n.ID] = notify.Record{Notification: *n}
 	began := time.Now()
-	result, err := w.deliverPage(t, BulkPage{ID: n.ID, Rate: 200})
+	result, err := w.deliverPage(t, Page{ID: n.ID, Rate: 200})
 	require.NoError(t, err)
 	require.Equal(t, 60, result.Counts.Sent)
 	// 20 may go at once, the others one each 5 ms: at 200/s they cannot be done before.
@@ -152,7 +152,7 @@ func TestAllUsersAreListedAsTheAudienceOfANotification(t *testing.T) {
 	record := w.ledger.notifications[n.ID]
 	require.Equal(t, 2, record.Recipients())
 	require.Equal(t, notify.Counts{Total: 2, Queued: 2}, record.Counts)
-	result, err := w.deliverPage(t, BulkPage{ID: n.ID})
+	result, err := w.deliverPage(t, Page{ID: n.ID})
 	require.NoError(t, err)
 	require.Equal(t, notify.Counts{Total: 2, Sent: 1, Failed: 1}, result.Counts, "one has no address")
 }

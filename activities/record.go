@@ -21,36 +21,10 @@ func (a *Activities) ended(ctx context.Context, deliveryID string, last *notify.
 		return nil, err
 	case last != nil && ended.Claim < last.Reopened:
 		return nil, nil
-	case addDoubts(ended, last):
+	case last != nil && ended.AddDoubts(last):
 		err = a.Store.ReplaceDelivery(ctx, ended)
 	}
 	return ended, err
-}
-
-// addDoubts adds to a delivery that has ended under one claim that the sender
-// with a later one may have sent it too and never came to say so. It says
-// whether there is such a doubt that was not known.
-func addDoubts(ended *notify.Delivery, last *notify.Claim) bool {
-	if last == nil || last.Number <= ended.Claim {
-		return false
-	}
-	doubts := last.Doubts
-	if ended.Claim > 0 {
-		doubts-- // those after it count the claim it ended under
-	}
-	if last.InDoubt() {
-		doubts++
-	}
-	if doubts <= 0 {
-		return false
-	}
-	ended.Claim = last.Number
-	if ended.State == notify.StateFailed {
-		ended.State, ended.Reason = notify.StateUnknown, ""
-	} else {
-		ended.Resent = true
-	}
-	return true
 }
 
 // An endError ends a delivery under its last claim.
@@ -76,7 +50,8 @@ func (a *Activities) endedWithout(ctx context.Context, d *notify.Delivery, last 
 
 // end records how a delivery ended. Where somebody has recorded an end before
 // (a sender past its deadline that lived on after all), what each of the two
-// knows is joined; an end from before it was reopened is replaced.
+// knows is joined; an end from before it was reopened is replaced. Two may do
+// that at once, and the one who wrote last finds the other one among the claims.
 func (a *Activities) end(ctx context.Context, d *notify.Delivery, reopened int) (*notify.Delivery, error) {
 	if d.State == notify.StateUnknown {
 		d.Reason = "" // why it was given up says nothing about what became of it
@@ -91,12 +66,20 @@ func (a *Activities) end(ctx context.Context, d *notify.Delivery, reopened int) 
 			return err
 		}
 		if recorded.Claim < reopened {
-			return a.Store.ReplaceDelivery(ctx, d)
+			err = a.Store.ReplaceDelivery(ctx, d)
+		} else {
+			if join(recorded, d) {
+				err = a.Store.ReplaceDelivery(ctx, recorded)
+			}
+			*d = *recorded
 		}
-		if join(recorded, d) {
-			err = a.Store.ReplaceDelivery(ctx, recorded)
+		if err != nil || reopened == 0 {
+			return err
 		}
-		*d = *recorded
+		own, err := a.Store.Claims(ctx, d.ID)
+		if err == nil && d.AddDoubts(&own[len(own)-1]) {
+			err = a.Store.ReplaceDelivery(ctx, d)
+		}
 		return err
 	})
 	if err != nil {

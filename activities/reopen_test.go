@@ -35,7 +35,7 @@ func TestAReopenedDeliveryIsTriedAgain(t *testing.T) {
 			require.Equal(t, test.state, ended.State)
 			_, last, err := w.claims(t.Context(), ended.ID, nil)
 			require.NoError(t, err)
-			require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, last.Number+1, "by hand", w.clock.Now())))
+			require.NoError(t, w.Reopen(t.Context(), ended.ID, last.Number+1))
 
 			w.provider.answer = nil
 			d, err := w.attempt(t.Context(), n, true)
@@ -60,17 +60,38 @@ func TestAReopenedDeliveryThatEndedBeforeItCouldBeSent(t *testing.T) {
 	ended, err := w.attempt(t.Context(), n, false)
 	require.NoError(t, err)
 	require.Equal(t, notify.ReasonUserNotFound, ended.Reason)
-	require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(ended, 2, "by hand", w.clock.Now())))
+	require.NoError(t, w.Reopen(t.Context(), ended.ID, 2))
 
 	again, err := w.attempt(t.Context(), n, true)
 	require.NoError(t, err)
 	require.Equal(t, notify.ReasonUserNotFound, again.Reason, "still not known: it has ended again")
 	require.Equal(t, 3, again.Claim)
-	require.NoError(t, w.ledger.InsertClaim(t.Context(), notify.Reopen(again, 4, "by hand", w.clock.Now())))
+	require.NoError(t, w.Reopen(t.Context(), ended.ID, 4))
 
 	w.Directory = directory{"newcomer": {ID: "newcomer", Email: "new@example.com"}}
 	d, err := w.attempt(t.Context(), n, true)
 	require.NoError(t, err)
 	require.Equal(t, notify.StateSent, d.State)
 	require.Equal(t, "new@example.com", d.Address)
+}
+
+func TestADoubtThatCameAfterTheEndCountsWhenItIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n := w.notification(notify.Recipient{UserID: "ann"})
+	w.provider.answer = answering(rejected)
+	ended, err := w.attempt(t.Context(), n, false)
+	require.NoError(t, err)
+	// Somebody took its sender for dead, and then may have sent it or not.
+	require.NoError(t, w.ledger.InsertClaim(t.Context(), &notify.Claim{
+		ID: notify.ClaimID(ended.ID, 2), DeliveryID: ended.ID, Number: 2, Doubts: 1, Provider: "smtp", At: w.clock.Now(), Deadline: w.clock.Now(),
+	}))
+	require.NoError(t, w.Reopen(t.Context(), ended.ID, 3))
+
+	w.provider.answer = nil
+	d, err := w.attempt(t.Context(), n, true)
+	require.NoError(t, err)
+	require.Equal(t, notify.StateSent, d.State)
+	require.True(t, d.Resent)
+	require.Equal(t, "rendering 1", w.provider.sent[0].Email.Text, "what may have gone out before")
 }

@@ -14,25 +14,25 @@ const stopPatience = 1500 * time.Millisecond
 // stopEvery is how often it looks.
 const stopEvery = 100 * time.Millisecond
 
-// Stop cancels what is unsent of a page, by taking the claims that a send would
-// need: what it could take will never be sent. Queued are then the deliveries
+// Stop cancels what is unsent of a notification that went the direct way, by
+// taking the claims that a send would need: what it could take will never be sent. Queued are then the deliveries
 // that are under way, which it waits for a little where it could take none.
-func (a *Activities) Stop(ctx context.Context, page Page) (PageResult, error) {
-	n, err := a.Store.Accepted(ctx, page.ID)
+func (a *Activities) Stop(ctx context.Context, id string) (Result, error) {
+	n, err := a.Store.Accepted(ctx, id)
 	if err != nil {
-		return PageResult{}, retryable(err)
+		return Result{}, retryable(err)
 	}
 	job, err := a.job(ctx, n, true)
 	if err != nil {
-		return PageResult{}, retryable(err)
+		return Result{}, retryable(err)
 	}
 	job.stopped = notify.ReasonCancelled
-	return a.stop(ctx, func() (PageResult, *wait) { return a.deliverAll(ctx, page, job) })
+	return a.stop(ctx, func() (Result, *wait) { return a.deliverAll(ctx, job) })
 }
 
 // stop cancels what is unsent, and waits a little where it could cancel nothing
 // because all is under way.
-func (a *Activities) stop(ctx context.Context, cancel func() (PageResult, *wait)) (PageResult, error) {
+func (a *Activities) stop(ctx context.Context, cancel func() (Result, *wait)) (Result, error) {
 	ticker := time.NewTicker(stopEvery)
 	defer ticker.Stop()
 	for deadline := a.Now().Add(stopPatience); ; {
@@ -58,7 +58,7 @@ func (a *Activities) Settle(ctx context.Context, n *notify.Notification) error {
 	if n.Bulk {
 		return a.settlePages(ctx, n)
 	}
-	result, wait, err := a.deliverPage(ctx, n, Page{ID: n.ID, To: len(n.To), Stopped: notify.ReasonCancelled}, true)
+	result, wait, err := a.deliverDirect(ctx, n, notify.ReasonCancelled, true)
 	if err == nil && wait != nil {
 		err = underWay(result, wait)
 	}
@@ -70,9 +70,9 @@ func (a *Activities) Settle(ctx context.Context, n *notify.Notification) error {
 }
 
 func (a *Activities) settlePages(ctx context.Context, n *notify.Notification) error {
-	var total PageResult
+	var total Result
 	for page := range notify.Pages(n.Recipients()) {
-		result, wait, err := a.deliverBulk(ctx, BulkPage{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled})
+		result, wait, err := a.deliverPage(ctx, Page{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled})
 		if err == nil && wait != nil {
 			err = underWay(result, wait)
 		}
@@ -85,6 +85,6 @@ func (a *Activities) settlePages(ctx context.Context, n *notify.Notification) er
 	return err
 }
 
-func underWay(result PageResult, wait *wait) error {
+func underWay(result Result, wait *wait) error {
 	return fmt.Errorf("%d of %d deliveries are under way: %w", result.Counts.Queued, result.Counts.Total, wait.cause)
 }

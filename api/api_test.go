@@ -51,8 +51,8 @@ func (s *starts) Redeliver(_ context.Context, in workflows.RedeliveryInput) erro
 	return s.err
 }
 
-func (s *starts) Cancel(context.Context, string) (activities.PageResult, error) {
-	return activities.PageResult{}, s.err
+func (s *starts) Cancel(context.Context, string) (activities.Result, error) {
+	return activities.Result{}, s.err
 }
 func (s *starts) Reschedule(context.Context, string, time.Time) error { return s.err }
 func (s *starts) Pause(context.Context, string) error                 { return s.err }

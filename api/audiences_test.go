@@ -310,7 +310,8 @@ func TestSoManyUploadsMayComeAtATime(t *testing.T) {
 			_ = response.Body.Close()
 			statuses <- response.StatusCode
 		}()
-		_, err = io.WriteString(writer, "{\"email\":\"ann@example.com\"}\n")
+		// So much that no buffer of the client's holds it back.
+		_, err = io.WriteString(writer, strings.Repeat("{\"email\":\"ann@example.com\"}\n", 10_000))
 		require.NoError(t, err)
 	}
 	require.Eventually(t, func() bool {

@@ -16,7 +16,7 @@ import (
 // answers notify.CodeNotFound when none runs, and notify.CodeTooLate when there
 // is nothing left to decide.
 type Controller interface {
-	Cancel(ctx context.Context, id string) (activities.PageResult, error)
+	Cancel(ctx context.Context, id string) (activities.Result, error)
 	Reschedule(ctx context.Context, id string, at time.Time) error
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
@@ -76,7 +76,7 @@ func (s *Server) control(ctx context.Context, id string, how func(context.Contex
 func (s *Server) cancel(ctx context.Context, id string) (*notificationOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	var stopped activities.PageResult
+	var stopped activities.Result
 	record, _, err := s.decided(ctx, id, func(ctx context.Context) (err error) {
 		stopped, err = s.Starter.Cancel(ctx, id)
 		return err

@@ -56,8 +56,13 @@ func (s *Server) deliveryRoutes(api huma.API) {
 			}
 			list := cut(deliveries, in.Limit, deliveryPosition)
 			out := &listingOutput[deliveryView]{Body: listing[deliveryView]{Items: []deliveryView{}, NextCursor: list.Body.NextCursor}}
-			for _, d := range list.Body.Items {
-				view, err := s.delivery(ctx, d.ID)
+			for i := range list.Body.Items {
+				d := &list.Body.Items[i]
+				claims, err := s.Store.Claims(ctx, d.ID)
+				if err != nil {
+					return nil, s.fail(err)
+				}
+				view, err := s.view(ctx, d, claims)
 				if err != nil {
 					return nil, s.fail(err)
 				}
@@ -98,51 +103,60 @@ func (s *Server) deliveryRoutes(api huma.API) {
 
 func deliveryPosition(d notify.Delivery) any { return store.Position{CreatedAt: d.CreatedAt, ID: d.ID} }
 
-// withContent shows a delivery together with what the claim, if there is one,
-// says was rendered.
-func withContent(d notify.Delivery, rendered *notify.Claim) deliveryView {
-	view := deliveryView{Delivery: d}
-	if rendered != nil && rendered.Content != nil {
-		view.Content = (*emailView)(rendered.Content.Email)
-	}
-	return view
-}
-
-// claims reads a delivery's last claim and the last one that holds content,
-// nil when there is none.
-func (s *Server) claims(ctx context.Context, deliveryID string) (rendered, last *notify.Claim, err error) {
-	for n := 1; ; n++ {
-		claim, err := s.Store.Claim(ctx, notify.ClaimID(deliveryID, n))
-		if notify.CodeOf(err) == notify.CodeNotFound {
-			return rendered, last, nil
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if claim.Content != nil {
-			rendered = claim
-		}
-		last = claim
-	}
-}
-
-// delivery reads a delivery that has ended, or one under way as its claims
-// show it.
+// delivery reads a delivery that has ended, or one under way as its claims show
+// it. While one waits in a chunk with others its id does not lead to it:
+// notify.CodeNotFound.
 func (s *Server) delivery(ctx context.Context, id string) (*deliveryView, error) {
-	rendered, last, err := s.claims(ctx, id)
+	claims, err := s.Store.Claims(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	ended, err := s.Store.Delivery(ctx, id)
-	if notify.CodeOf(err) == notify.CodeNotFound && last != nil || err == nil && last != nil && ended.Claim < last.Reopened {
-		view := withContent(underWay(last), rendered)
-		return &view, nil
+	if notify.CodeOf(err) == notify.CodeNotFound && len(claims) > 0 {
+		ended, err = nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	view := withContent(*ended, rendered)
-	return &view, nil
+	return s.view(ctx, ended, claims)
+}
+
+// view shows a delivery by its own claims, with what was rendered last. Ended is
+// nil where it has not.
+func (s *Server) view(ctx context.Context, ended *notify.Delivery, claims []notify.Claim) (*deliveryView, error) {
+	view := &deliveryView{}
+	if last := len(claims) - 1; ended == nil || last >= 0 && ended.Claim < claims[last].Reopened {
+		view.Delivery = underWay(&claims[last])
+	} else {
+		view.Delivery = *ended
+	}
+	rendered, err := s.rendered(ctx, &view.Delivery, claims)
+	if rendered != nil {
+		view.Content = (*emailView)(rendered.Email)
+	}
+	return view, err
+}
+
+// rendered is what was rendered last for a delivery: in a claim of its own, or
+// else in its chunk. It is nil where that never was.
+func (s *Server) rendered(ctx context.Context, d *notify.Delivery, claims []notify.Claim) (*notify.Bodies, error) {
+	for _, claim := range slices.Backward(claims) {
+		if claim.Content != nil {
+			return claim.Content, nil
+		}
+	}
+	if d.Entry == "" {
+		return nil, nil
+	}
+	id, entry, err := d.Entry.First(d.NotificationID)
+	if err != nil {
+		return nil, err
+	}
+	chunk, err := s.Store.Chunk(ctx, id)
+	if err != nil || len(chunk.Entries) == 0 { // closed before anything was rendered
+		return nil, err
+	}
+	return chunk.Entries[entry].Content, nil
 }
 
 // underWay is a delivery whose last claim has not ended it.
@@ -151,6 +165,7 @@ func underWay(last *notify.Claim) notify.Delivery {
 		ID: last.DeliveryID, NotificationID: last.NotificationID, UserID: last.UserID,
 		Channel: last.Channel, Provider: last.Provider, Address: last.Address,
 		State: notify.StateQueued, Attempts: append([]notify.Attempt{}, last.Attempts...), CreatedAt: last.CreatedAt.UTC(),
+		Entry: last.Entry,
 	}
 	if last.Outcome != nil && !last.Reopens() {
 		d.Attempts = append(d.Attempts, notify.Attempt{At: last.At, Provider: last.Provider, Error: last.Outcome.Error})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -22,6 +23,7 @@ import (
 const (
 	maxWebhookBody     = 4 << 20
 	webhookConcurrency = 16 // deliveries brought up to date at a time
+	recountTimeout     = 50 * time.Second
 )
 
 // webhookRoutes add the ways in for providers. Their bodies are not held to the
@@ -95,6 +97,8 @@ func (s *Server) learn(ctx context.Context, events []notify.Event) error {
 	}
 	_ = group.Wait() // no function of the group fails
 	slices.Sort(notifications)
+	ctx, cancel := context.WithTimeout(ctx, recountTimeout) // a large one may take long
+	defer cancel()
 	for _, id := range slices.Compact(notifications) {
 		switch err := s.Store.Recount(ctx, id); notify.CodeOf(err) {
 		case "", notify.CodeNotFound: // its document may have been lost with the API that had accepted it
@@ -111,7 +115,7 @@ func (s *Server) learn(ctx context.Context, events []notify.Event) error {
 // does not know, such as another one's mail under the same account, is left
 // alone.
 func (s *Server) learnOf(ctx context.Context, deliveryID string, events []notify.Event) (notificationID string, err error) {
-	notificationID, err = s.notificationOf(ctx, deliveryID)
+	notificationID, err = s.notificationOf(ctx, deliveryID, events[0].NotificationID)
 	if notify.CodeOf(err) == notify.CodeNotFound {
 		s.log.DebugContext(ctx, "event of an unknown delivery", "delivery", deliveryID)
 		return "", nil
@@ -138,8 +142,10 @@ func (s *Server) learnOf(ctx context.Context, deliveryID string, events []notify
 	return notificationID, nil
 }
 
-// notificationOf finds the notification of a delivery, ended or claimed.
-func (s *Server) notificationOf(ctx context.Context, deliveryID string) (string, error) {
+// notificationOf finds the notification of a delivery that has ended or has a
+// claim of its own. One that is in a chunk with others is of the notification
+// that it is said to be of, if there is that.
+func (s *Server) notificationOf(ctx context.Context, deliveryID, said string) (string, error) {
 	ended, err := s.Store.Delivery(ctx, deliveryID)
 	if err == nil {
 		return ended.NotificationID, nil
@@ -148,8 +154,14 @@ func (s *Server) notificationOf(ctx context.Context, deliveryID string) (string,
 		return "", err
 	}
 	claim, err := s.Store.Claim(ctx, notify.ClaimID(deliveryID, 1))
-	if err != nil {
+	if err == nil {
+		return claim.NotificationID, nil
+	}
+	if notify.CodeOf(err) != notify.CodeNotFound || said == "" {
 		return "", err
 	}
-	return claim.NotificationID, nil
+	if _, err = s.Store.Accepted(ctx, said); err != nil {
+		return "", err
+	}
+	return said, nil
 }

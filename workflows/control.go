@@ -14,7 +14,7 @@ import (
 // Updates of a notification that has not ended. All but cancel are refused
 // with an error of type TooLate when there is nothing left to decide.
 const (
-	CancelUpdate     = "cancel"     // answers an activities.PageResult: what it could stop
+	CancelUpdate     = "cancel"     // answers an activities.Result: what it could stop
 	RescheduleUpdate = "reschedule" // takes the new time; only while it waits
 	PauseUpdate      = "pause"
 	ResumeUpdate     = "resume"
@@ -36,7 +36,7 @@ type deciders struct {
 	cancelled bool
 	// cancelledAll is what became of the deliveries where a cancel has left
 	// none to be ended.
-	cancelledAll *activities.PageResult
+	cancelledAll *activities.Result
 	interrupt    workflow.CancelFunc // of the pages under way; nil when none are
 }
 
@@ -160,12 +160,12 @@ func (n *notification) untilResumed(ctx workflow.Context) error {
 
 // cancel stops what is unsent. What it could stop is for the claims to say, not
 // for the workflow to remember: a worker may have sent and died.
-func (n *notification) cancel(ctx workflow.Context) (activities.PageResult, error) {
+func (n *notification) cancel(ctx workflow.Context) (activities.Result, error) {
 	stop := n.stopPages
 	if n.Direct {
 		stop = n.stopDirect
 	}
-	var stopped activities.PageResult
+	var stopped activities.Result
 	err := n.decide(func() (err error) {
 		if stopped, err = stop(ctx); err == nil && stopped.Cancelled > 0 {
 			n.cancelled = true
@@ -179,8 +179,8 @@ func (n *notification) cancel(ctx workflow.Context) (activities.PageResult, erro
 	return stopped, err
 }
 
-func (n *notification) stopDirect(ctx workflow.Context) (stopped activities.PageResult, err error) {
-	err = n.record(ctx, "cancel what is unsent", a.Stop, n.all()).Get(ctx, &stopped)
+func (n *notification) stopDirect(ctx workflow.Context) (stopped activities.Result, err error) {
+	err = n.record(ctx, "cancel what is unsent", a.Stop, n.ID).Get(ctx, &stopped)
 	if err != nil || stopped.Cancelled == 0 {
 		return stopped, err
 	}

@@ -23,9 +23,9 @@ type answer struct {
 }
 
 // stopped is what a cancel says that it stopped.
-func (a *answer) stopped(t *testing.T) activities.PageResult {
+func (a *answer) stopped(t *testing.T) activities.Result {
 	t.Helper()
-	stopped, ok := a.result.(activities.PageResult)
+	stopped, ok := a.result.(activities.Result)
 	require.True(t, ok, "%v", a.result)
 	return stopped
 }
@@ -116,8 +116,8 @@ func TestWhatIsPausedWaitsForResumeOrItsExpiry(t *testing.T) {
 		env := newEnvironment(t)
 		began, in := env.Now(), waiting(env, 24*time.Hour)
 		env.OnActivity(a.Mark, mock.Anything, in.ID, notify.StatusPaused).Return(began.Add(48*time.Hour), nil).Once()
-		expired := activities.PageResult{Counts: notify.Counts{Total: 1, Skipped: 1}, Expired: 1}
-		env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(expired, nil).Once()
+		expired := activities.Result{Counts: notify.Counts{Total: 1, Skipped: 1}, Expired: 1}
+		env.OnActivity(a.Deliver, mock.Anything, in.ID, notify.ReasonExpired).Return(expired, nil).Once()
 		env.OnActivity(a.Finish, mock.Anything, in.ID, expired).Return(notify.StatusExpired, nil).Once()
 		ask(env, time.Hour, workflows.PauseUpdate)
 
@@ -132,8 +132,8 @@ func TestACancelThatStopsAllEndsIt(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	began, in := env.Now(), waiting(env, 24*time.Hour)
-	stopped := activities.PageResult{Counts: notify.Counts{Total: 1, Skipped: 1}, Cancelled: 1}
-	env.OnActivity(a.Stop, mock.Anything, activities.Page{ID: in.ID, To: 1}).Return(stopped, nil).Once()
+	stopped := activities.Result{Counts: notify.Counts{Total: 1, Skipped: 1}, Cancelled: 1}
+	env.OnActivity(a.Stop, mock.Anything, in.ID).Return(stopped, nil).Once()
 	env.OnActivity(a.Finish, mock.Anything, in.ID, stopped).Return(notify.StatusCancelled, nil).Once()
 	cancelled := ask(env, time.Hour, workflows.CancelUpdate)
 	late := ask(env, time.Hour+time.Millisecond, workflows.RescheduleUpdate, began)
@@ -153,7 +153,7 @@ func TestACancelThatStopsNothingChangesNothing(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	in := waiting(env, 24*time.Hour)
-	underWay := activities.PageResult{Counts: notify.Counts{Total: 1, Queued: 1}}
+	underWay := activities.Result{Counts: notify.Counts{Total: 1, Queued: 1}}
 	env.OnActivity(a.Stop, mock.Anything, mock.Anything).Return(underWay, nil).Once()
 	env.OnActivity(a.TryDeliver, mock.Anything, in.ID).Return(activities.FirstResult{Status: notify.StatusDone}, nil).Once()
 	cancelled := ask(env, time.Hour, workflows.CancelUpdate)

@@ -56,7 +56,7 @@ type notification struct {
 	left   []Pages
 	again  bool
 	rounds int
-	result activities.PageResult
+	result activities.Result
 }
 
 // a only names the activities; the worker has the real one.
@@ -114,7 +114,7 @@ func (n *notification) tryDirect(ctx workflow.Context) (first activities.FirstRe
 
 // deliver takes every delivery to its end. A pause or a cancel interrupts it:
 // then it goes on when it is resumed, or with what is left to be cancelled.
-func (n *notification) deliver(ctx workflow.Context) (activities.PageResult, error) {
+func (n *notification) deliver(ctx workflow.Context) (activities.Result, error) {
 	for len(n.left) > 0 {
 		if err := n.untilResumed(ctx); err != nil {
 			return n.result, err
@@ -152,18 +152,11 @@ func (n *notification) interruptible(ctx workflow.Context, do func(workflow.Cont
 // direct way.
 func (n *notification) deliverDirect(ctx workflow.Context) error {
 	ctx = workflow.WithActivityOptions(ctx, deliverOptions(directQueue(n.Priority), "deliveries that need another attempt"))
-	page := n.all()
-	page.Stopped = n.stopped()
-	err := workflow.ExecuteActivity(ctx, a.Deliver, page).Get(ctx, &n.result)
+	err := workflow.ExecuteActivity(ctx, a.Deliver, n.ID, n.stopped()).Get(ctx, &n.result)
 	if err == nil {
 		n.left = nil
 	}
 	return err
-}
-
-// all is a page of all recipients.
-func (n *notification) all() activities.Page {
-	return activities.Page{ID: n.ID, To: n.Recipients}
 }
 
 // listUsers lists whom to tell. A pause or a cancel interrupts it.
@@ -218,7 +211,7 @@ func deliverOptions(queue, summary string) workflow.ActivityOptions {
 }
 
 // finish records how the notification ended, as often as it takes.
-func (n *notification) finish(ctx workflow.Context, result activities.PageResult) (status notify.Status, err error) {
+func (n *notification) finish(ctx workflow.Context, result activities.Result) (status notify.Status, err error) {
 	finish := any(a.Finish)
 	if !n.Direct {
 		finish = a.FinishBulk

@@ -31,7 +31,7 @@ func input(recipients int) workflows.Input {
 	return workflows.NewInput(n)
 }
 
-func result(counts notify.Counts) activities.PageResult { return activities.PageResult{Counts: counts} }
+func result(counts notify.Counts) activities.Result { return activities.Result{Counts: counts} }
 
 func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
@@ -78,11 +78,10 @@ func TestDeliveriesThatNeedAnotherAttemptBackOff(t *testing.T) {
 			began := env.Now()
 			env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(test.first, test.err).Once()
 			tries := 0
-			env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(
-				func(_ context.Context, page activities.Page) (activities.PageResult, error) {
-					require.Equal(t, 2, page.To)
+			env.OnActivity(a.Deliver, mock.Anything, mock.Anything, mock.Anything).Return(
+				func(context.Context, string, notify.Reason) (activities.Result, error) {
 					if tries++; tries < 10 {
-						return activities.PageResult{}, temporal.NewApplicationError("1 of 2 deliveries wait", "waiting")
+						return activities.Result{}, temporal.NewApplicationError("1 of 2 deliveries wait", "waiting")
 					}
 					return result(notify.Counts{Total: 2, Sent: 2}), nil
 				})
@@ -102,9 +101,9 @@ func TestTheEndIsRecordedWhenTheStoreIsBack(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(activities.FirstResult{Wait: time.Second}, nil).Once()
-	env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(result(notify.Counts{Total: 1, Sent: 1}), nil).Once()
+	env.OnActivity(a.Deliver, mock.Anything, mock.Anything, mock.Anything).Return(result(notify.Counts{Total: 1, Sent: 1}), nil).Once()
 	tries := 0
-	env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(func(context.Context, string, activities.PageResult) (notify.Status, error) {
+	env.OnActivity(a.Finish, mock.Anything, mock.Anything, mock.Anything).Return(func(context.Context, string, activities.Result) (notify.Status, error) {
 		if tries++; tries < 10 {
 			return "", errors.New("the store is away")
 		}
@@ -129,13 +128,13 @@ func TestPriorityChoosesTheWay(t *testing.T) {
 			finish := any(a.Finish)
 			if priority == notify.PriorityLow { // which goes with the broadcasts at once
 				finish = a.FinishBulk
-				env.OnActivity(a.DeliverPage, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.BulkPage) (activities.BulkPageResult, error) {
+				env.OnActivity(a.DeliverPage, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.Page) (activities.PageResult, error) {
 					require.Equal(t, queue, activity.GetInfo(ctx).TaskQueue)
-					return activities.BulkPageResult{PageResult: result(notify.Counts{Total: 1, Sent: 1})}, nil
+					return activities.PageResult{Result: result(notify.Counts{Total: 1, Sent: 1})}, nil
 				}).Once()
 			} else {
 				env.OnActivity(a.TryDeliver, mock.Anything, mock.Anything).Return(activities.FirstResult{Wait: time.Second}, nil).Once()
-				env.OnActivity(a.Deliver, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ activities.Page) (activities.PageResult, error) {
+				env.OnActivity(a.Deliver, mock.Anything, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ string, _ notify.Reason) (activities.Result, error) {
 					require.Equal(t, queue, activity.GetInfo(ctx).TaskQueue)
 					return result(notify.Counts{Total: 1, Sent: 1}), nil
 				}).Once()

@@ -41,14 +41,14 @@ type PartitionInput struct {
 	Rate    float64       `json:"rate,omitempty"`  // messages a second at most, of all of them together; 0: no limit
 	Stopped notify.Reason `json:"stopped,omitempty"`
 
-	Done activities.PageResult `json:"done"` // carried on: what came of others before
+	Done activities.Result `json:"done"` // carried on: what came of others before
 }
 
 // PartitionResult says what came of a partition's pages, and which of them are
 // left because it was interrupted.
 type PartitionResult struct {
-	Done activities.PageResult `json:"done"`
-	Left []Pages               `json:"left,omitempty"`
+	Done activities.Result `json:"done"`
+	Left []Pages           `json:"left,omitempty"`
 }
 
 // Partition delivers a part of a notification to many. Cancelled, it finishes
@@ -99,7 +99,7 @@ func (p *partition) deliver() (PartitionResult, error) {
 	rest := p.Left
 	for {
 		for p.active < atOnce && len(rest) > 0 && p.begun < pagesOfARun && p.ctx.Err() == nil {
-			p.begin(p.ctx, activities.BulkPage{Number: rest[0].From, Again: p.Again, Rate: share}, &result.Done)
+			p.begin(p.ctx, activities.Page{Number: rest[0].From, Again: p.Again, Rate: share}, &result.Done)
 			if rest[0].From++; rest[0].From == rest[0].To {
 				rest = rest[1:]
 			}
@@ -136,11 +136,11 @@ func (p *partition) spread() (atOnce int, share float64) {
 
 // beginBehind has the left-overs of pages delivered that come last, one page
 // after the other begun and all of them together within the rate.
-func (p *partition) beginBehind(done *activities.PageResult) {
+func (p *partition) beginBehind(done *activities.Result) {
 	behind := p.behind
 	p.behind = nil
 	for i, b := range behind {
-		p.begin(p.patient, activities.BulkPage{
+		p.begin(p.patient, activities.Page{
 			Number: b.page, ToEnd: true, Rate: p.Rate / float64(len(behind)),
 			Wait: b.wait + time.Duration(float64(i)/p.Rate*float64(time.Second)),
 		}, done)
@@ -148,7 +148,7 @@ func (p *partition) beginBehind(done *activities.PageResult) {
 }
 
 // begin begins a page and sees to what comes of it.
-func (p *partition) begin(ctx workflow.Context, page activities.BulkPage, done *activities.PageResult) {
+func (p *partition) begin(ctx workflow.Context, page activities.Page, done *activities.Result) {
 	page.ID, page.Stopped = p.ID, p.Stopped
 	page.Again = page.Again || page.ToEnd
 	under, summary := &p.active, fmt.Sprintf("page %d", page.Number+1)
@@ -159,15 +159,15 @@ func (p *partition) begin(ctx workflow.Context, page activities.BulkPage, done *
 	future := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, deliverOptions(EmailBulkTaskQueue, summary)), a.DeliverPage, page)
 	p.selector.AddFuture(future, func(future workflow.Future) {
 		*under--
-		var result activities.BulkPageResult
+		var result activities.PageResult
 		err := future.Get(p.ctx, &result)
 		switch {
 		case err == nil && result.Counts.Queued == 0:
-			done.Add(result.PageResult)
+			done.Add(result.Result)
 		case err == nil && p.ctx.Err() == nil && p.Rate > 0:
 			p.behind = append(p.behind, pageWait{page.Number, result.Wait})
 		case err == nil && p.patient.Err() == nil:
-			p.begin(p.patient, activities.BulkPage{Number: page.Number, ToEnd: true, Wait: result.Wait}, done)
+			p.begin(p.patient, activities.Page{Number: page.Number, ToEnd: true, Wait: result.Wait}, done)
 		case err == nil, temporal.IsCanceledError(err):
 			p.left = append(p.left, page.Number)
 		case p.failed == nil:
@@ -280,12 +280,12 @@ func (n *notification) stopped() notify.Reason {
 
 // stopPages cancels what is unsent of a page that is left, once none is under
 // way any more: that the rest of them are to be cancelled is certain then.
-func (n *notification) stopPages(ctx workflow.Context) (activities.PageResult, error) {
+func (n *notification) stopPages(ctx workflow.Context) (activities.Result, error) {
 	if n.cancelled {
-		return activities.PageResult{Cancelled: 1}, nil
+		return activities.Result{Cancelled: 1}, nil
 	}
 	if err := n.interrupted(ctx); err != nil {
-		return activities.PageResult{}, err
+		return activities.Result{}, err
 	}
 	if n.AllUsers { // and nobody is listed
 		n.result.Cancelled = 1
@@ -293,15 +293,15 @@ func (n *notification) stopPages(ctx workflow.Context) (activities.PageResult, e
 	}
 	for i := len(n.left) - 1; i >= 0; i-- {
 		for page := n.left[i].To - 1; page >= n.left[i].From; page-- {
-			var stopped activities.PageResult
+			var stopped activities.Result
 			options := deliverOptions(TaskQueue, fmt.Sprintf("cancel what is unsent of page %d", page+1))
-			err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), a.StopPage, activities.BulkPage{ID: n.ID, Number: page}).Get(ctx, &stopped)
+			err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), a.StopPage, activities.Page{ID: n.ID, Number: page}).Get(ctx, &stopped)
 			if err != nil || stopped.Cancelled > 0 {
-				return activities.PageResult{Cancelled: stopped.Cancelled}, err
+				return activities.Result{Cancelled: stopped.Cancelled}, err
 			}
 		}
 	}
-	return activities.PageResult{}, nil
+	return activities.Result{}, nil
 }
 
 // interrupted returns when nothing is under way.

@@ -22,18 +22,18 @@ import (
 // pages keeps which pages were delivered, and answers as it is told.
 type pages struct {
 	mu     sync.Mutex
-	seen   []activities.BulkPage
+	seen   []activities.Page
 	now    int // under way
 	most   int
-	answer func(ctx context.Context, page activities.BulkPage) (activities.BulkPageResult, error)
+	answer func(ctx context.Context, page activities.Page) (activities.PageResult, error)
 }
 
 // newPages has pages of a notification delivered, each at once and to all, or
 // as answer says.
-func newPages(env *testsuite.TestWorkflowEnvironment, answer func(context.Context, activities.BulkPage) (activities.BulkPageResult, error)) *pages {
+func newPages(env *testsuite.TestWorkflowEnvironment, answer func(context.Context, activities.Page) (activities.PageResult, error)) *pages {
 	p := &pages{answer: answer}
 	env.RegisterWorkflow(workflows.Partition)
-	env.OnActivity(a.DeliverPage, mock.Anything, mock.Anything).Return(func(ctx context.Context, page activities.BulkPage) (activities.BulkPageResult, error) {
+	env.OnActivity(a.DeliverPage, mock.Anything, mock.Anything).Return(func(ctx context.Context, page activities.Page) (activities.PageResult, error) {
 		p.mu.Lock()
 		p.seen = append(p.seen, page)
 		p.now++
@@ -52,12 +52,12 @@ func newPages(env *testsuite.TestWorkflowEnvironment, answer func(context.Contex
 	return p
 }
 
-func sentAll(page activities.BulkPage) (activities.BulkPageResult, error) {
+func sentAll(page activities.Page) (activities.PageResult, error) {
 	counts := notify.Counts{Total: 500, Sent: 500}
 	if page.Stopped != "" {
 		counts = notify.Counts{Total: 500, Skipped: 500}
 	}
-	end := activities.BulkPageResult{PageResult: result(counts)}
+	end := activities.PageResult{Result: result(counts)}
 	if page.Stopped == notify.ReasonCancelled {
 		end.Cancelled = 500
 	}
@@ -65,7 +65,7 @@ func sentAll(page activities.BulkPage) (activities.BulkPageResult, error) {
 }
 
 // numbers are those of the pages that were begun, in their order.
-func (p *pages) numbers(which func(activities.BulkPage) bool) []int {
+func (p *pages) numbers(which func(activities.Page) bool) []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var numbers []int
@@ -115,9 +115,9 @@ func TestDeliveriesOfAPageThatWaitComeBesideTheOthers(t *testing.T) {
 		t.Run("rate "+string(rate), func(t *testing.T) {
 			t.Parallel()
 			env := newEnvironment(t)
-			p := newPages(env, func(_ context.Context, page activities.BulkPage) (activities.BulkPageResult, error) {
+			p := newPages(env, func(_ context.Context, page activities.Page) (activities.PageResult, error) {
 				if page.Number%4 == 0 && !page.ToEnd {
-					return activities.BulkPageResult{PageResult: result(notify.Counts{Total: 500, Sent: 490, Queued: 10}), Wait: time.Minute}, nil
+					return activities.PageResult{Result: result(notify.Counts{Total: 500, Sent: 490, Queued: 10}), Wait: time.Minute}, nil
 				}
 				return sentAll(page)
 			})
@@ -128,7 +128,7 @@ func TestDeliveriesOfAPageThatWaitComeBesideTheOthers(t *testing.T) {
 			env.ExecuteWorkflow(workflows.Notification, in)
 
 			require.Equal(t, notify.StatusDone, statusOf(t, env))
-			late := func(page activities.BulkPage) bool { return page.ToEnd }
+			late := func(page activities.Page) bool { return page.ToEnd }
 			require.Equal(t, []int{0, 4, 8, 12, 16}, p.numbers(late))
 			first := slices.IndexFunc(p.seen, late)
 			for i, page := range p.seen {
@@ -152,9 +152,9 @@ func TestDeliveriesOfAPageThatWaitComeBesideTheOthers(t *testing.T) {
 
 // untilCancelled is a page that is told to stop. The suite lets its time run as
 // ours does while it goes on.
-func untilCancelled(ctx context.Context) (activities.BulkPageResult, error) {
+func untilCancelled(ctx context.Context) (activities.PageResult, error) {
 	<-ctx.Done()
-	return activities.BulkPageResult{}, ctx.Err()
+	return activities.PageResult{}, ctx.Err()
 }
 
 func TestAPauseLeavesPagesForLater(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAPauseLeavesPagesForLater(t *testing.T) {
 		began := env.Now()
 		resumed := false
 		p := newPages(env, nil)
-		p.answer = func(ctx context.Context, page activities.BulkPage) (activities.BulkPageResult, error) {
+		p.answer = func(ctx context.Context, page activities.Page) (activities.PageResult, error) {
 			p.mu.Lock()
 			blocked := !resumed && page.Number%2 == 1
 			p.mu.Unlock()
@@ -189,7 +189,7 @@ func TestAPauseLeavesPagesForLater(t *testing.T) {
 
 		require.Equal(t, notify.StatusDone, statusOf(t, env))
 		require.GreaterOrEqual(t, env.Now().Sub(began), time.Second)
-		again := p.numbers(func(page activities.BulkPage) bool { return page.Again })
+		again := p.numbers(func(page activities.Page) bool { return page.Again })
 		require.NotEmpty(t, again)
 		for _, n := range upTo(of) {
 			require.Contains(t, p.numbers(nil), n)
@@ -201,21 +201,21 @@ func TestACancelInTheMiddleHasTheRestEndedAsCancelled(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	in := input(500 * 41)
-	p := newPages(env, func(ctx context.Context, page activities.BulkPage) (activities.BulkPageResult, error) {
+	p := newPages(env, func(ctx context.Context, page activities.Page) (activities.PageResult, error) {
 		if page.Stopped == "" && page.Number >= 20 {
 			return untilCancelled(ctx)
 		}
 		return sentAll(page)
 	})
 	var stopped []int
-	env.OnActivity(a.StopPage, mock.Anything, mock.Anything).Return(func(_ context.Context, page activities.BulkPage) (activities.PageResult, error) {
+	env.OnActivity(a.StopPage, mock.Anything, mock.Anything).Return(func(_ context.Context, page activities.Page) (activities.Result, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		stopped = append(stopped, page.Number)
-		return activities.PageResult{Counts: notify.Counts{Total: 500, Skipped: 500}, Cancelled: 500}, nil
+		return activities.Result{Counts: notify.Counts{Total: 500, Skipped: 500}, Cancelled: 500}, nil
 	})
-	var total activities.PageResult
-	env.OnActivity(a.FinishBulk, mock.Anything, in.ID, mock.Anything).Return(func(_ context.Context, _ string, result activities.PageResult) (notify.Status, error) {
+	var total activities.Result
+	env.OnActivity(a.FinishBulk, mock.Anything, in.ID, mock.Anything).Return(func(_ context.Context, _ string, result activities.Result) (notify.Status, error) {
 		total = result
 		return notify.StatusCancelled, nil
 	}).Once()
@@ -235,18 +235,18 @@ func TestACancelInTheMiddleHasTheRestEndedAsCancelled(t *testing.T) {
 	require.Equal(t, 41*500, total.Counts.Total)
 	require.Equal(t, total.Counts.Skipped, total.Cancelled)
 	require.Positive(t, total.Cancelled)
-	require.Contains(t, p.numbers(func(page activities.BulkPage) bool { return page.Stopped == notify.ReasonCancelled }), 40)
+	require.Contains(t, p.numbers(func(page activities.Page) bool { return page.Stopped == notify.ReasonCancelled }), 40)
 }
 
 func TestAPartitionGoesOnWithAnEmptyHistory(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
-	newPages(env, func(_ context.Context, page activities.BulkPage) (activities.BulkPageResult, error) {
+	newPages(env, func(_ context.Context, page activities.Page) (activities.PageResult, error) {
 		switch {
 		case page.ToEnd:
-			return activities.BulkPageResult{}, temporal.NewApplicationErrorWithOptions("1 of 500 wait", "waiting", temporal.ApplicationErrorOptions{NextRetryDelay: time.Hour})
+			return activities.PageResult{}, temporal.NewApplicationErrorWithOptions("1 of 500 wait", "waiting", temporal.ApplicationErrorOptions{NextRetryDelay: time.Hour})
 		case page.Number == 7:
-			return activities.BulkPageResult{PageResult: result(notify.Counts{Total: 500, Sent: 499, Queued: 1}), Wait: time.Second}, nil
+			return activities.PageResult{Result: result(notify.Counts{Total: 500, Sent: 499, Queued: 1}), Wait: time.Second}, nil
 		}
 		return sentAll(page)
 	})
@@ -293,7 +293,7 @@ func TestACancelBeforeAllUsersAreListedStopsAll(t *testing.T) {
 			env := newEnvironment(t)
 			in := workflows.Input{ID: input(1).ID, AllUsers: true}
 			prepare(env, &in)
-			env.OnActivity(a.FinishBulk, mock.Anything, in.ID, activities.PageResult{Cancelled: 1}).Return(notify.StatusCancelled, nil).Once()
+			env.OnActivity(a.FinishBulk, mock.Anything, in.ID, activities.Result{Cancelled: 1}).Return(notify.StatusCancelled, nil).Once()
 			cancelled := ask(env, 500*time.Millisecond, workflows.CancelUpdate)
 			env.ExecuteWorkflow(workflows.Notification, in)
 			require.Equal(t, notify.StatusCancelled, statusOf(t, env))

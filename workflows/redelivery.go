@@ -10,15 +10,18 @@ import (
 )
 
 // RedeliveryInput names a delivery that ended, the number of the claim that is
-// to reopen it, its recipient by the place in the notification's "to", and until
-// when it may be tried.
+// to reopen it, and until when it may be tried.
 type RedeliveryInput struct {
 	NotificationID string    `json:"notification_id"`
 	DeliveryID     string    `json:"delivery_id"`
 	Claim          int       `json:"claim"`
-	Recipient      int       `json:"recipient"`
 	ExpiresAt      time.Time `json:"expires_at"`
 }
+
+// recountTimeout is how long the counting of a notification's deliveries may
+// take: 200,000 took the embedded engine, which has no index for that, up to a
+// minute.
+const recountTimeout = 10 * time.Minute
 
 // Redelivery has a delivery that ended tried again: it reopens it, takes it to
 // its end, and brings the notification's counts up to date.
@@ -31,9 +34,10 @@ func Redelivery(ctx workflow.Context, in RedeliveryInput) error {
 		return err
 	}
 	deliver := workflow.WithActivityOptions(ctx, deliverOptions(EmailTaskQueue, "a delivery tried again by hand"))
-	page := activities.Page{ID: in.NotificationID, From: in.Recipient, To: in.Recipient + 1, ExpiresAt: &in.ExpiresAt}
-	if err := workflow.ExecuteActivity(deliver, a.Deliver, page).Get(ctx, nil); err != nil {
+	redelivery := activities.Redelivery{DeliveryID: in.DeliveryID, ExpiresAt: in.ExpiresAt}
+	if err := workflow.ExecuteActivity(deliver, a.Redeliver, redelivery).Get(ctx, nil); err != nil {
 		return err
 	}
-	return workflow.ExecuteActivity(durable, a.Recount, in.NotificationID).Get(ctx, nil)
+	counting := workflow.WithStartToCloseTimeout(durable, recountTimeout)
+	return workflow.ExecuteActivity(counting, a.Recount, in.NotificationID).Get(ctx, nil)
 }

@@ -58,8 +58,8 @@ func (s *Starter) Redeliver(ctx context.Context, in RedeliveryInput) error {
 // Cancel stops what is unsent of a notification, and answers what it could
 // stop. Like Reschedule, Pause and Resume it is notify.CodeNotFound when no
 // workflow of that id runs.
-func (s *Starter) Cancel(ctx context.Context, id string) (activities.PageResult, error) {
-	var stopped activities.PageResult
+func (s *Starter) Cancel(ctx context.Context, id string) (activities.Result, error) {
+	var stopped activities.Result
 	return stopped, s.update(ctx, id, CancelUpdate, &stopped)
 }
 

@@ -54,8 +54,8 @@ func ParseSendGridWebhookKey(text string) (*ecdsa.PublicKey, error) {
 
 // SendGridEvents reads a request of SendGrid's signed event webhook: what it
 // says of deliveries, without those events that tell Belfry nothing and those
-// of mail that is not Belfry's. NotificationID is left empty. The error is
-// ErrSignature, or says that the body is no list.
+// of mail that is not Belfry's. The error is ErrSignature, or says that the body
+// is no list.
 func SendGridEvents(key *ecdsa.PublicKey, header http.Header, body []byte, now time.Time) ([]notify.Event, error) {
 	if err := checkSignature(key, header, body, now); err != nil {
 		return nil, err
@@ -101,13 +101,14 @@ func checkSignature(key *ecdsa.PublicKey, header http.Header, body []byte, now t
 // A sendGridEvent is one of a request's events ("Event Webhook Reference").
 // Custom arguments stand among the fields.
 type sendGridEvent struct {
-	Event      string `json:"event"`
-	ID         string `json:"sg_event_id"`
-	Timestamp  int64  `json:"timestamp"` // Unix time
-	DeliveryID string `json:"belfry_delivery_id"`
-	Reason     string `json:"reason"`
-	Response   string `json:"response"`
-	Type       string `json:"type"` // of a bounce: bounce or blocked
+	Event          string `json:"event"`
+	ID             string `json:"sg_event_id"`
+	Timestamp      int64  `json:"timestamp"` // Unix time
+	DeliveryID     string `json:"belfry_delivery_id"`
+	NotificationID string `json:"belfry_notification_id"` // empty in mail that went out before it was given
+	Reason         string `json:"reason"`
+	Response       string `json:"response"`
+	Type           string `json:"type"` // of a bounce: bounce or blocked
 }
 
 // event is what Belfry keeps of it; not ok when that is nothing. Deferred and
@@ -139,11 +140,12 @@ func (e sendGridEvent) event() (notify.Event, bool) {
 		said = strings.TrimSuffix(what+": "+said, ": ")
 	}
 	return notify.Event{
-		ID:         notify.EventID(e.DeliveryID, e.ID),
-		DeliveryID: e.DeliveryID,
-		Provider:   "sendgrid",
-		Kind:       kind,
-		At:         time.Unix(e.Timestamp, 0).UTC(),
-		Detail:     capDetail(said),
+		ID:             notify.EventID(e.DeliveryID, e.ID),
+		DeliveryID:     e.DeliveryID,
+		NotificationID: e.NotificationID,
+		Provider:       "sendgrid",
+		Kind:           kind,
+		At:             time.Unix(e.Timestamp, 0).UTC(),
+		Detail:         capDetail(said),
 	}, true
 }

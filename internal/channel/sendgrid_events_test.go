@@ -137,12 +137,17 @@ func TestEventsAreRead(t *testing.T) {
 	event := func(id string, kind notify.EventKind, detail string) notify.Event {
 		return notify.Event{ID: "d/" + id, DeliveryID: "d", Provider: "sendgrid", Kind: kind, At: at, Detail: detail}
 	}
+	ofNotification := func(e notify.Event, id string) notify.Event {
+		e.NotificationID = id
+		return e
+	}
 	tests := []struct {
 		name, event string
 		want        []notify.Event
 	}{
 		{"delivered", `{"event":"delivered","response":"250 OK","sg_event_id":"1","timestamp":1700000000,"belfry_delivery_id":"d","tls":1}`, []notify.Event{event("1", notify.EventDelivered, "250 OK")}},
 		{"bounce", `{"event":"bounce","type":"bounce","reason":"550 no such user","status":"5.1.1","sg_event_id":"2","timestamp":1700000000,"belfry_delivery_id":"d"}`, []notify.Event{event("2", notify.EventBounced, "bounce: 550 no such user")}},
+		{"its notification", `{"event":"dropped","sg_event_id":"5","timestamp":1700000000,"belfry_delivery_id":"d","belfry_notification_id":"n"}`, []notify.Event{ofNotification(event("5", notify.EventDropped, "dropped"), "n")}},
 		{"block", `{"event":"bounce","type":"blocked","reason":"554 go away","sg_event_id":"3","timestamp":1700000000,"belfry_delivery_id":"d"}`, []notify.Event{event("3", notify.EventBounced, "blocked: 554 go away")}},
 		{"dropped", `{"event":"dropped","reason":"Bounced Address","sg_event_id":"4","timestamp":1700000000,"belfry_delivery_id":"d"}`, []notify.Event{event("4", notify.EventDropped, "dropped: Bounced Address")}},
 		{"no reason", `{"event":"dropped","sg_event_id":"5","timestamp":1700000000,"belfry_delivery_id":"d"}`, []notify.Event{event("5", notify.EventDropped, "dropped")}},

@@ -10,10 +10,13 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// SendGridDeliveryArg is the custom argument that holds the delivery's id.
-// SendGrid gives it back with every event of the message ("Event Webhook
-// Reference").
-const SendGridDeliveryArg = "belfry_delivery_id"
+// The custom arguments that hold the ids of the delivery and of its
+// notification. SendGrid gives them back with every event of the message ("Event
+// Webhook Reference").
+const (
+	SendGridDeliveryArg     = "belfry_delivery_id"
+	SendGridNotificationArg = "belfry_notification_id"
+)
 
 // compose makes the request body of a message: the same message, the same
 // bytes. What SendGrid refuses is mostly left to it, so that its words get into
@@ -42,7 +45,7 @@ func (s *SendGrid) compose(m notify.Message) ([]byte, error) {
 			"Message-ID":     "<" + m.DeliveryID + "@" + s.config.MessageIDDomain + ">",
 			"Auto-Submitted": "auto-generated", // RFC 3834, section 5
 		},
-		CustomArgs: map[string]string{SendGridDeliveryArg: m.DeliveryID},
+		CustomArgs: map[string]string{SendGridDeliveryArg: m.DeliveryID, SendGridNotificationArg: m.NotificationID},
 	}
 	if replyTo != nil {
 		v3.ReplyTo = party(replyTo)

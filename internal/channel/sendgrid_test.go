@@ -17,7 +17,8 @@ import (
 
 func sendGridMessage() notify.Message {
 	return notify.Message{
-		DeliveryID: "5f4dcc3b-5aa7-5d61-8d83-27deb882cf99", Address: "ann@example.com", Name: "Ann",
+		DeliveryID: "5f4dcc3b-5aa7-5d61-8d83-27deb882cf99", NotificationID: "0193a5b0-0000-7000-8000-000000000001",
+		Address: "ann@example.com", Name: "Ann",
 		Email: notify.Email{Subject: "Hi", HTML: "<p>Hi</p>", Text: "Hi"},
 	}
 }

@@ -47,7 +47,7 @@ type Chunk struct {
 
 // An Entry is one delivery of a chunk: what there is to send and to whom, or
 // why there is nothing. One with neither content nor reason could not be looked
-// up or rendered at the time.
+// up or rendered at the time. One that was erased has a DeliveryID.
 type Entry struct {
 	UserID  string   `json:"user_id,omitempty"`
 	Channel Channel  `json:"channel"`
@@ -56,7 +56,13 @@ type Entry struct {
 	Content *Bodies  `json:"content,omitempty"` // as rendered
 	Reason  Reason   `json:"reason,omitempty"`  // why it cannot be sent
 	Refused *Attempt `json:"refused,omitempty"` // with Reason: who said so
+
+	DeliveryID string `json:"delivery_id,omitempty"` // where the recipient does not say it any more
 }
+
+// Gone says whether an entry had content that was erased: what may have been
+// sent cannot be sent again.
+func (e *Entry) Gone() bool { return e.Content != nil && *e.Content == (Bodies{}) }
 
 // A ChunkEnd says that every delivery of a chunk has ended and is recorded, but
 // for those left for later. These go on alone.
@@ -86,14 +92,17 @@ func (c *Chunk) InDoubt(entry int) bool {
 }
 
 // Claim is what the chunk's claim is to one of its deliveries: a claim of the
-// same number. The delivery's own claims follow it.
+// same number, which is not stored and has no id. The delivery's own claims
+// follow it.
 func (c *Chunk) Claim(entry int) *Claim {
 	e := c.Entries[entry]
-	id := DeliveryID(c.NotificationID, e.Channel, Recipient{UserID: e.UserID, Email: e.Address})
 	claim := &Claim{
-		ID: ClaimID(id, c.Number), Number: c.Number, Token: c.Token, At: c.At,
-		DeliveryID: id, NotificationID: c.NotificationID, UserID: e.UserID, Channel: e.Channel, CreatedAt: c.CreatedAt,
+		Number: c.Number, Base: c.Number, Token: c.Token, At: c.At,
+		DeliveryID: c.deliveryID(entry), NotificationID: c.NotificationID, UserID: e.UserID, Channel: e.Channel, CreatedAt: c.CreatedAt,
 		Deadline: c.Deadline, Provider: c.Provider, Address: e.Address, Name: e.Name, Content: e.Content, Closed: c.Closed,
+	}
+	if e.Gone() {
+		claim.Content = nil
 	}
 	switch {
 	case e.Reason != "":
@@ -107,6 +116,29 @@ func (c *Chunk) Claim(entry int) *Claim {
 	return claim
 }
 
+func (c *Chunk) deliveryID(entry int) string {
+	e := c.Entries[entry]
+	if e.DeliveryID != "" {
+		return e.DeliveryID
+	}
+	return DeliveryID(c.NotificationID, e.Channel, Recipient{UserID: e.UserID, Email: e.Address})
+}
+
+// Erase removes from an entry who it is for and what there was to send, and
+// says whether there was any of that.
+func (c *Chunk) Erase(entry int) bool {
+	e := &c.Entries[entry]
+	if e.DeliveryID != "" {
+		return false
+	}
+	erased := Entry{DeliveryID: c.deliveryID(entry), Channel: e.Channel, Reason: e.Reason}
+	if e.Content != nil {
+		erased.Content = &Bodies{}
+	}
+	*e = erased
+	return true
+}
+
 // An EntryRef says where a delivery's content is: "page/chunk/entry" of its
 // notification. It is empty for a delivery that was never in a chunk.
 type EntryRef string
@@ -116,17 +148,23 @@ func EntryOf(page, chunk, entry int) EntryRef {
 	return EntryRef(fmt.Sprintf("%d/%d/%d", page, chunk, entry))
 }
 
-// First is the id of the claim that holds the entry's content, and which of its
-// entries that is.
+// First is the id of the chunk's claim that holds the entry's content, and which
+// of its entries that is.
 func (r EntryRef) First(notificationID string) (chunkID string, entry int, err error) {
-	chunk, number, found := cutLast(string(r), "/")
+	return r.In(notificationID, 1)
+}
+
+// In is the id of the chunk's claim with the number, and which of its entries
+// the delivery is.
+func (r EntryRef) In(notificationID string, number int) (chunkID string, entry int, err error) {
+	chunk, place, found := cutLast(string(r), "/")
 	if !found {
 		return "", 0, fmt.Errorf("no entry of a chunk: %q", r)
 	}
-	if entry, err = strconv.Atoi(number); err != nil {
+	if entry, err = strconv.Atoi(place); err != nil {
 		return "", 0, fmt.Errorf("no entry of a chunk: %q", r)
 	}
-	return notificationID + "/" + chunk + "#1", entry, nil
+	return fmt.Sprintf("%s/%s#%d", notificationID, chunk, number), entry, nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

@@ -10,9 +10,10 @@ import (
 // rules. Claim n+1 may be inserted once claim n ended as transient or unknown,
 // or once its deadline has passed without an outcome.
 type Claim struct {
-	ID     string    `json:"id" bson:"_id"` // ClaimID of delivery and number
-	Number int       `json:"number"`        // from 1
-	Token  string    `json:"token"`         // tells its inserter from everybody else
+	ID     string    `json:"id" bson:"_id"`  // ClaimID of the delivery, and of Number less Base
+	Number int       `json:"number"`         // from 1
+	Base   int       `json:"base,omitempty"` // the claims of its chunk, which come before the delivery's own
+	Token  string    `json:"token"`          // tells its inserter from everybody else
 	At     time.Time `json:"at"`
 
 	DeliveryID     string    `json:"delivery_id"`
@@ -31,6 +32,7 @@ type Claim struct {
 	Reopened int           `json:"reopened"`           // the last claim, up to this one, that reopened an ended delivery
 	Attempts []Attempt     `json:"attempts,omitempty"` // those before this one
 	Outcome  *ClaimOutcome `json:"outcome,omitempty"`
+	Entry    EntryRef      `json:"entry,omitempty"` // of one that was in a chunk
 }
 
 // A ClaimOutcome is what came of a claim. Its inserter alone records it; a
@@ -45,9 +47,10 @@ type ClaimOutcome struct {
 	Untried bool `json:"untried,omitempty"`
 }
 
-// ClaimID is the id of a delivery's claim with the given number.
-func ClaimID(deliveryID string, number int) string {
-	return fmt.Sprintf("%s#%d", deliveryID, number)
+// ClaimID is the id of one of a delivery's own claims, which are counted from 1.
+// Those of its chunk do not count: whoever knows the delivery's id finds them.
+func ClaimID(deliveryID string, own int) string {
+	return fmt.Sprintf("%s#%d", deliveryID, own)
 }
 
 // InDoubt says whether this attempt may have gone out, as far as the claim
@@ -64,17 +67,26 @@ func (c *Claim) Tried() bool { return !c.Reopens() && (c.Outcome == nil || !c.Ou
 func (c *Claim) Reopens() bool { return c.Reopened == c.Number && c.Number > 0 }
 
 // Reopen is the claim with the number that has a delivery which ended as failed
-// or unknown tried again. Where nothing is in doubt, the recipient is looked up
-// and the content rendered anew.
-func Reopen(ended *Delivery, number int, token string, now time.Time) *Claim {
+// or unknown tried again, after those of its own claims that come before it.
+// Where nothing is in doubt, the recipient is looked up and the content rendered
+// anew.
+func Reopen(ended *Delivery, own []Claim, number int, token string, now time.Time) *Claim {
+	before, known := 0, *ended
+	for before < len(own) && own[before].Number < number {
+		before++
+	}
+	if before > 0 {
+		known.AddDoubts(&own[before-1])
+	}
 	c := &Claim{
-		ID: ClaimID(ended.ID, number), Number: number, Reopened: number, Token: token, At: now, Deadline: now,
+		ID: ClaimID(ended.ID, before+1), Number: number, Base: number - before - 1, Reopened: number,
+		Token: token, At: now, Deadline: now,
 		DeliveryID: ended.ID, NotificationID: ended.NotificationID, UserID: ended.UserID,
 		Channel: ended.Channel, CreatedAt: ended.CreatedAt, Provider: ended.Provider, Address: ended.Address,
-		Attempts: ended.Attempts,
-		Outcome:  &ClaimOutcome{Kind: OutcomeTransient, At: now, Error: "tried again by hand"},
+		Attempts: ended.Attempts, Entry: ended.Entry,
+		Outcome: &ClaimOutcome{Kind: OutcomeTransient, At: now, Error: "tried again by hand"},
 	}
-	if ended.State == StateUnknown {
+	if known.State == StateUnknown {
 		c.Doubts = 1
 	}
 	return c

@@ -66,6 +66,42 @@ type Delivery struct {
 	Entry EntryRef `json:"-" bson:"entry,omitempty"`
 }
 
+// AddDoubts adds to a delivery that has ended under one claim that the sender
+// with a later one may have sent it too and never came to say so. It says
+// whether there is such a doubt that was not known.
+func (d *Delivery) AddDoubts(last *Claim) bool {
+	if last.Number <= d.Claim {
+		return false
+	}
+	doubts := last.Doubts
+	if d.Claim > 0 {
+		doubts-- // those after it count the claim it ended under
+	}
+	if last.InDoubt() {
+		doubts++
+	}
+	if doubts <= 0 {
+		return false
+	}
+	d.Claim = last.Number
+	if d.State == StateFailed {
+		d.State, d.Reason = StateUnknown, ""
+	} else {
+		d.Resent = true
+	}
+	return true
+}
+
+// Recipient is who a delivery is for, without the name of one who was given by
+// address. It is not ok where that was erased.
+func (d *Delivery) Recipient() (to Recipient, ok bool) {
+	to.UserID = d.UserID
+	if to.UserID == "" {
+		to.Email = d.Address
+	}
+	return to, DeliveryID(d.NotificationID, d.Channel, to) == d.ID
+}
+
 // An Attempt is one try to make a delivery. Provider is who answered: a
 // provider's name, "idp" or "template". Error is empty when it succeeded.
 type Attempt struct {

@@ -4,11 +4,12 @@ import "time"
 
 // A Message is one rendered mail, ready for a provider.
 type Message struct {
-	DeliveryID string
-	Address    string // bare address of the recipient
-	Name       string // display name of the recipient, may be empty
-	Email      Email  // rendered; From may be empty: the provider's default then
-	Date       time.Time
+	DeliveryID     string
+	NotificationID string
+	Address        string // bare address of the recipient
+	Name           string // display name of the recipient, may be empty
+	Email          Email  // rendered; From may be empty: the provider's default then
+	Date           time.Time
 }
 
 // An OutcomeKind sorts what a provider's attempt to send came to.

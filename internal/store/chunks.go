@@ -29,9 +29,18 @@ func (s *Store) InsertChunk(ctx context.Context, c *notify.Chunk) error {
 	return insert(ctx, s.chunks, document)
 }
 
-// Chunk reads a claim on a chunk, the first one with its entries; CodeNotFound
-// when there is none.
+// Chunk reads a claim on a chunk, the first one with its entries but for what
+// was erased of them; CodeNotFound when there is none.
 func (s *Store) Chunk(ctx context.Context, id string) (*notify.Chunk, error) {
+	c, err := s.chunk(ctx, id)
+	if err == nil {
+		_, err = s.erase(ctx, c)
+	}
+	return c, err
+}
+
+// chunk reads a claim on a chunk as it is stored.
+func (s *Store) chunk(ctx context.Context, id string) (*notify.Chunk, error) {
 	document, err := find[chunkDocument](ctx, s.chunks, id)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,22 @@ func (s *Store) Claim(ctx context.Context, id string) (*notify.Claim, error) {
 	return find[notify.Claim](ctx, s.claims, id)
 }
 
+// Claims reads a delivery's own claims in their order; none for one that ended
+// in its chunk.
+func (s *Store) Claims(ctx context.Context, deliveryID string) ([]notify.Claim, error) {
+	var claims []notify.Claim
+	for {
+		claim, err := s.Claim(ctx, notify.ClaimID(deliveryID, len(claims)+1))
+		if notify.CodeOf(err) == notify.CodeNotFound {
+			return claims, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		claims = append(claims, *claim)
+	}
+}
+
 // RecordOutcome writes what came of a claim; only its inserter calls this.
 func (s *Store) RecordOutcome(ctx context.Context, claimID string, o notify.ClaimOutcome) error {
 	_, err := s.claims.UpdateOne(ctx,

@@ -68,44 +68,32 @@ func from(since time.Time, events []notify.Event) []notify.Event {
 // reopenedAt is when the delivery was last reopened, zero when it never was. It
 // is CodeNotFound when it has not ended since.
 func (s *Store) reopenedAt(ctx context.Context, d *notify.Delivery) (time.Time, error) {
-	if d.State == notify.StateFailed || d.State == notify.StateUnknown { // only these can be
-		for n := d.Claim + 1; ; n++ {
-			later, err := s.Claim(ctx, notify.ClaimID(d.ID, n))
-			if notify.CodeOf(err) == notify.CodeNotFound {
-				break
-			}
-			if err != nil {
-				return time.Time{}, err
-			}
-			if later.Reopened > d.Claim {
-				return time.Time{}, &notify.Error{Code: notify.CodeNotFound, Detail: "delivery " + d.ID + " is being tried again"}
-			}
+	var since time.Time
+	mayBeTried := d.State == notify.StateFailed || d.State == notify.StateUnknown
+	if d.Claim < 2 && !mayBeTried { // the claim that reopens is not the one that sends
+		return since, nil
+	}
+	claims, err := s.Claims(ctx, d.ID)
+	if err != nil {
+		return since, err
+	}
+	for _, c := range claims {
+		if c.Reopened > d.Claim {
+			return since, &notify.Error{Code: notify.CodeNotFound, Detail: "delivery " + d.ID + " is being tried again"}
+		}
+		if c.Reopens() {
+			since = c.At
 		}
 	}
-	if d.Claim < 2 { // the claim that reopens is not the one that sends
-		return time.Time{}, nil
-	}
-	last, err := s.Claim(ctx, notify.ClaimID(d.ID, d.Claim))
-	if err != nil || last.Reopened == 0 {
-		return time.Time{}, ignoreNotFound(err)
-	}
-	reopening, err := s.Claim(ctx, notify.ClaimID(d.ID, last.Reopened))
-	if err != nil {
-		return time.Time{}, ignoreNotFound(err)
-	}
-	return reopening.At, nil
-}
-
-func ignoreNotFound(err error) error {
-	if notify.CodeOf(err) == notify.CodeNotFound {
-		return nil
-	}
-	return err
+	return since, nil
 }
 
 // Recount brings the document of a notification that has ended up to date after
 // a delivery of it has changed. It is CodeConflict while the notification runs:
 // its workflow counts then, and only when that is over is the document free.
+//
+// It counts twice. A server without the index reads every delivery there is for
+// that: ctx is to have a deadline that allows for it.
 func (s *Store) Recount(ctx context.Context, notificationID string) error {
 	for {
 		record, err := s.Notification(ctx, notificationID)

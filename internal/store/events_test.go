@@ -88,31 +88,36 @@ func TestABounceIsForgottenWhenTheDeliveryIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	ctx := t.Context()
-	reopened := now()
-	d := sentDelivery(t, s, "n", 1)
-	require.NoError(t, s.InsertClaim(ctx, &notify.Claim{ID: notify.ClaimID(d.ID, 1), DeliveryID: d.ID, Number: 1}))
-	require.NoError(t, s.InsertEvent(ctx, event(d, notify.EventBounced, reopened.Add(-time.Minute), "bounce")))
-	failed, err := s.Learn(ctx, d.ID)
-	require.NoError(t, err)
-	require.Equal(t, notify.StateFailed, failed.State)
+	for _, own := range [][]notify.Claim{{{Number: 1}}, nil} { // nil: the first claim was its chunk's
+		reopened := now()
+		d := sentDelivery(t, s, "n", 1)
+		for i := range own {
+			own[i].ID, own[i].DeliveryID = notify.ClaimID(d.ID, i+1), d.ID
+			require.NoError(t, s.InsertClaim(ctx, &own[i]))
+		}
+		require.NoError(t, s.InsertEvent(ctx, event(d, notify.EventBounced, reopened.Add(-time.Minute), "bounce")))
+		failed, err := s.Learn(ctx, d.ID)
+		require.NoError(t, err)
+		require.Equal(t, notify.StateFailed, failed.State)
 
-	require.NoError(t, s.InsertClaim(ctx, notify.Reopen(failed, 2, "token", reopened)))
-	_, err = s.Learn(ctx, d.ID)
-	require.Equal(t, notify.CodeNotFound, notify.CodeOf(err), "it is being tried again")
+		require.NoError(t, s.InsertClaim(ctx, notify.Reopen(failed, own, 2, "token", reopened)))
+		_, err = s.Learn(ctx, d.ID)
+		require.Equal(t, notify.CodeNotFound, notify.CodeOf(err), "it is being tried again")
 
-	require.NoError(t, s.InsertClaim(ctx, &notify.Claim{ID: notify.ClaimID(d.ID, 3), DeliveryID: d.ID, Number: 3, Reopened: 2}))
-	again := *failed
-	again.State, again.Reason, again.Claim = notify.StateSent, "", 3
-	require.NoError(t, s.ReplaceDelivery(ctx, &again))
-	learnt, err := s.Learn(ctx, d.ID)
-	require.NoError(t, err)
-	require.Equal(t, notify.StateSent, learnt.State, "the bounce was the first message's")
+		require.NoError(t, s.InsertClaim(ctx, &notify.Claim{ID: notify.ClaimID(d.ID, len(own)+2), DeliveryID: d.ID, Number: 3, Reopened: 2}))
+		again := *failed
+		again.State, again.Reason, again.Claim = notify.StateSent, "", 3
+		require.NoError(t, s.ReplaceDelivery(ctx, &again))
+		learnt, err := s.Learn(ctx, d.ID)
+		require.NoError(t, err)
+		require.Equal(t, notify.StateSent, learnt.State, "the bounce was the first message's")
 
-	require.NoError(t, s.InsertEvent(ctx, event(d, notify.EventDelivered, reopened.Add(time.Second), "delivered")))
-	learnt, err = s.Learn(ctx, d.ID)
-	require.NoError(t, err)
-	require.Equal(t, notify.StateDelivered, learnt.State)
-	require.Equal(t, failed.Attempts, learnt.Attempts, "which shows among the attempts")
+		require.NoError(t, s.InsertEvent(ctx, event(d, notify.EventDelivered, reopened.Add(time.Second), "delivered")))
+		learnt, err = s.Learn(ctx, d.ID)
+		require.NoError(t, err)
+		require.Equal(t, notify.StateDelivered, learnt.State)
+		require.Equal(t, failed.Attempts, learnt.Attempts, "which shows among the attempts")
+	}
 }
 
 func TestRecountFollowsTheDeliveries(t *testing.T) {

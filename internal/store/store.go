@@ -29,7 +29,7 @@ import (
 const defaultDatabase = "belfry"
 
 // patience bounds one operation, server selection included, unless the
-// caller's context ends earlier.
+// caller's context has a deadline of its own.
 const patience = 4 * time.Second
 
 // A Store is a connection to one MongoDB database. It is safe for concurrent
@@ -41,6 +41,7 @@ type Store struct {
 	claims        *mongo.Collection
 	pages         *mongo.Collection // counts, of notifications that run
 	chunks        *mongo.Collection
+	erasures      *mongo.Collection
 	runs          *mongo.Collection
 	keys          *mongo.Collection
 	events        *mongo.Collection
@@ -112,6 +113,7 @@ func Open(uri string) (*Store, error) {
 		claims:        db.Collection("claims"),
 		pages:         db.Collection("pages"),
 		chunks:        db.Collection("chunks"),
+		erasures:      db.Collection("erasures"),
 		runs:          db.Collection("runs"),
 		keys:          db.Collection("keys"),
 		events:        db.Collection("events"),
