@@ -160,8 +160,21 @@ func (b *belfry) finished(ids []string) (time.Time, error) {
 }
 
 // cpuSeconds is what the process has used so far, user and system together.
-func (b *belfry) cpuSeconds() float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.cmd.Process.Pid))
+func (b *belfry) cpuSeconds() float64 { return cpuSeconds(b.cmd.Process.Pid) }
+
+// engines are what else runs for Belfry: the process that started this one,
+// which has the database in it, and Temporal, which is a child of that.
+func engines() (database, temporal int) {
+	database = os.Getppid()
+	out, err := exec.Command("pgrep", "-P", strconv.Itoa(database), "-f", "server start-dev").Output()
+	if err == nil {
+		temporal, _ = strconv.Atoi(strings.Fields(string(out))[0])
+	}
+	return database, temporal
+}
+
+func cpuSeconds(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}

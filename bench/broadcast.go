@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -104,6 +105,8 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 		for _, p := range processes {
 			before += p.cpuSeconds()
 		}
+		database, temporal := engines()
+		spent := [3]float64{cpuSeconds(database), cpuSeconds(temporal), cpuSeconds(os.Getpid())}
 		more := map[string]float64{}
 		beside := make(chan error, 1)
 		go func() {
@@ -121,6 +124,10 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 			after += p.cpuSeconds()
 			memory = max(memory, p.peakMemory())
 		}
+		per1000 := func(seconds float64) float64 { return seconds * 1000 / float64(b.N) }
+		more["database_cpu_s_per_1000"] = per1000(cpuSeconds(database) - spent[0])
+		more["temporal_cpu_s_per_1000"] = per1000(cpuSeconds(temporal) - spent[1])
+		more["sink_cpu_s_per_1000"] = per1000(cpuSeconds(os.Getpid()) - spent[2])
 		events, err := bare.historyEvents(ctx, "notification/"+id)
 		if err != nil {
 			return Result{}, err
@@ -135,7 +142,7 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 			}
 		}
 		more["recipients"], more["workers"] = float64(b.N), float64(b.Workers)
-		more["cpu_s_per_1000"], more["peak_memory_mib"], more["history_events"] = (after-before)*1000/float64(b.N), memory, events
+		more["cpu_s_per_1000"], more["peak_memory_mib"], more["history_events"] = per1000(after-before), memory, events
 		return Result{Scenario: "broadcast", Value: value, Unit: "mails/s", Limit: limit, Ratio: value / limit, More: more}, nil
 	})
 }

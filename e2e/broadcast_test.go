@@ -53,24 +53,12 @@ func requireBroadcast(t *testing.T, b *belfry, server *mailServer, id string, n 
 	require.Len(t, taken, n)
 	deliveries := b.deliveries(id)
 	require.Len(t, deliveries, n)
-	for _, d := range deliveries {
-		copies := taken[d.Address]
-		require.NotEmpty(t, copies, "%s has no mail", d.Address)
-		for _, c := range copies {
-			require.Equal(t, "<"+d.ID+"@example.org>", c.messageID)
-			require.Equal(t, copies[0], c, "the same text")
-		}
-		if len(copies) > 1 {
-			doubles++
-			require.True(t, d.Resent, "%s came %d times, unmarked", d.ID, len(copies))
-		}
-	}
-	return doubles
+	return requireEachHasMail(t, taken, deliveries)
 }
 
 // pagesAtOnce is how many pages a worker has under way: so many chunks may be in
 // doubt when it dies.
-const pagesAtOnce = 4
+const pagesAtOnce = 8
 
 // toMany is how many recipients the broadcasts of these tests have.
 func toMany(t *testing.T) int { return chaos(t, "CHAOS_RECIPIENTS", 3000) }

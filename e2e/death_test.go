@@ -174,20 +174,28 @@ func requireEveryoneHasMail(t *testing.T, b *belfry, server *mailServer, ids []s
 	taken := server.mails()
 	doubles := 0
 	for _, id := range ids {
-		for _, d := range b.deliveries(id) {
-			copies := taken[d.Address]
-			require.NotEmpty(t, copies, "%s has no mail", d.Address)
-			for _, c := range copies {
-				require.Equal(t, "<"+d.ID+"@example.org>", c.messageID)
-				require.Equal(t, copies[0], c, "the same text")
-			}
-			if len(copies) > 1 {
-				doubles++
-				require.True(t, d.Resent, "%s came %d times, unmarked", d.ID, len(copies))
-			}
-		}
+		doubles += requireEachHasMail(t, taken, b.deliveries(id))
 	}
 	t.Logf("%d accepted, %d mails came twice", len(ids), doubles)
+}
+
+// requireEachHasMail compares mails with deliveries: whoever has it twice is
+// marked so, and has the same text. It says how many these are.
+func requireEachHasMail(t *testing.T, taken map[string][]takenMail, deliveries []delivery) (doubles int) {
+	t.Helper()
+	for _, d := range deliveries {
+		copies := taken[d.Address]
+		require.NotEmpty(t, copies, "%s has no mail", d.Address)
+		for _, c := range copies {
+			require.Equal(t, "<"+d.ID+"@example.org>", c.messageID)
+			require.Equal(t, copies[0], c, "the same text")
+		}
+		if len(copies) > 1 {
+			doubles++
+			require.True(t, d.Resent, "%s came %d times, unmarked", d.ID, len(copies))
+		}
+	}
+	return doubles
 }
 
 func TestAWorkerKilledUnderLoadIsReplacedByAnother(t *testing.T) {

@@ -20,10 +20,11 @@ import (
 // that is cut off is tried again elsewhere, and resends what is in doubt.
 const stopTimeout = 10 * time.Second
 
-// Pages send many messages each: a few at a time fill the connections.
+// Pages send many messages each: a few at a time fill the connections, also
+// while some of them wait for the database, or their successors for Temporal.
 const (
 	concurrentDirect = 100
-	concurrentPages  = 4
+	concurrentPages  = 8
 )
 
 // Run polls and works until ctx ends, then finishes what is in flight. While
