@@ -43,9 +43,9 @@ func (versionCommand) Run(env *environment) error { return env.print(version + "
 
 func main() { os.Exit(run()) }
 
-// gcPercent takes a twelfth off what sending costs, for some 20 MiB of memory.
+// gcPercent takes a twentieth off what sending costs, for some 10 MiB of memory.
 // GOGC, where it is set, decides instead.
-const gcPercent = 200
+const gcPercent = 150
 
 func run() int {
 	if _, set := os.LookupEnv("GOGC"); !set {
