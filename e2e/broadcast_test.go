@@ -48,12 +48,25 @@ func (m *mailServer) came() int {
 // each has mail, and who has it twice is marked so. It says how many these are.
 func requireBroadcast(t *testing.T, b *belfry, server *mailServer, id string, n int) (doubles int) {
 	t.Helper()
-	require.Equal(t, notify.Counts{Total: n, Sent: n}, b.waitLong(id).Counts)
+	require.Equal(t, notify.Counts{Total: n, Sent: n}, b.waitWithin(id, 10*patience).Counts)
 	taken := server.mails()
 	require.Len(t, taken, n)
-	deliveries := b.deliveries(id)
-	require.Len(t, deliveries, n)
-	return requireEachHasMail(t, taken, deliveries)
+	for address, copies := range taken {
+		for _, c := range copies {
+			require.Equal(t, copies[0], c, "the same text")
+		}
+		if len(copies) > 1 || rand.IntN(n) < 50 { // and some of the others
+			id := strings.TrimSuffix(strings.TrimPrefix(copies[0].messageID, "<"), "@example.org>")
+			var d delivery
+			b.do(http.MethodGet, "/v1/deliveries/"+id, http.StatusOK, nil, &d)
+			require.Equal(t, address, d.Address)
+			require.Equal(t, notify.StateSent, d.State)
+			require.Contains(t, copies[0].body, d.Content.Text[:20])
+			require.True(t, d.Resent || len(copies) == 1, "%s came %d times, unmarked", id, len(copies))
+		}
+		doubles += min(len(copies)-1, 1)
+	}
+	return doubles
 }
 
 // pagesAtOnce is how many pages a worker has under way: so many chunks may be in
@@ -81,10 +94,6 @@ func TestABroadcastWhoseProcessesAreKilled(t *testing.T) {
 	doubles := requireBroadcast(t, b, server, id, n)
 	t.Logf("%d of %d came twice", doubles, n)
 	require.LessOrEqual(t, doubles, 3*pagesAtOnce*notify.ChunkSize)
-	d := b.deliveries(id)[0]
-	var shown delivery
-	b.do(http.MethodGet, "/v1/deliveries/"+d.ID, http.StatusOK, nil, &shown)
-	require.Contains(t, shown.Content.HTML, "Solaris")
 }
 
 func TestABroadcastWithAnotherWorkerToGoOn(t *testing.T) {
@@ -118,7 +127,7 @@ func TestABroadcastWithAnotherWorkerToGoOn(t *testing.T) {
 			id := b.broadcast(n, nil)
 			b.eventually("half-way", func() bool { return server.came() > n/2 })
 			after := test.stop(t, first)
-			require.Equal(t, notify.Counts{Total: n, Sent: n}, b.waitLong(id).Counts)
+			require.Equal(t, notify.Counts{Total: n, Sent: n}, b.waitWithin(id, 10*patience).Counts)
 			after()
 			doubles := requireBroadcast(t, b, server, id, n)
 			t.Logf("%d of %d came twice", doubles, n)
@@ -187,7 +196,7 @@ func TestABroadcastIsCancelled(t *testing.T) {
 	<-time.After(2 * time.Second)
 	came := server.came()
 	require.Less(t, came, n)
-	ended := b.waitLong(id)
+	ended := b.waitWithin(id, 10*patience)
 	require.Equal(t, came, server.came(), "nothing is sent after it")
 	require.Equal(t, notify.StatusCancelled, ended.Status)
 	require.Equal(t, notify.Counts{Total: n, Sent: came, Skipped: n - came}, ended.Counts)

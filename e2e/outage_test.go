@@ -111,6 +111,11 @@ func TestANeighbourAwayWhileRunning(t *testing.T) {
 // waitLong waits as wait does, also for what was left in doubt.
 func (b *belfry) waitLong(id string) standing {
 	b.t.Helper()
+	return b.waitWithin(id, 3*patience)
+}
+
+func (b *belfry) waitWithin(id string, long time.Duration) standing {
+	b.t.Helper()
 	var n standing
 	require.Eventually(b.t, func() bool {
 		response, _, err := b.request(http.MethodGet, "/v1/notifications/"+id, nil, nil)
@@ -119,7 +124,7 @@ func (b *belfry) waitLong(id string) standing {
 		}
 		b.do(http.MethodGet, "/v1/notifications/"+id, http.StatusOK, nil, &n)
 		return n.Status.Ended()
-	}, 3*patience, 100*time.Millisecond, "notification %s ends", id)
+	}, long, 100*time.Millisecond, "notification %s ends", id)
 	return n
 }
 
