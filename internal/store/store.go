@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -146,9 +147,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return unavailable("ping MongoDB", s.client.Ping(ctx, readpref.Primary()))
 }
 
-// EnsureIndexes creates the indexes that the queries of this package want. An
-// index that the server does not implement is logged once and left out: its
-// queries scan then, or what expires is kept.
+// EnsureIndexes creates the indexes that the queries of this package want. Those
+// that the server does not implement are logged and left out: their queries scan
+// then, or what expires is kept.
 func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 	wanted := map[*mongo.Collection][]bson.D{
 		s.deliveries: {
@@ -179,17 +180,29 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 			{{Key: "schedule", Value: 1}, {Key: "scheduled_at", Value: -1}},
 		},
 	}
+	models := map[*mongo.Collection][]mongo.IndexModel{}
 	for collection, keys := range wanted {
 		for _, key := range keys {
-			if err := ensureIndex(ctx, log, collection, mongo.IndexModel{Keys: key}); err != nil {
-				return err
-			}
+			models[collection] = append(models[collection], mongo.IndexModel{Keys: key})
 		}
 	}
 	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages, s.pages, s.leases} {
-		if err := ensureIndex(ctx, log, collection, expiry()); err != nil {
-			return err
+		models[collection] = append(models[collection], expiry())
+	}
+	var lacking []string
+	for collection, all := range models {
+		for _, model := range all {
+			_, err := collection.Indexes().CreateOne(ctx, model)
+			if isNotImplemented(err) {
+				lacking = append(lacking, fmt.Sprintf("%s %v", collection.Name(), model.Keys))
+			} else if err != nil {
+				return unavailable("create an index on "+collection.Name(), err)
+			}
 		}
+	}
+	if lacking != nil {
+		slices.Sort(lacking)
+		log.WarnContext(ctx, "going on without indexes that this server does not implement", "indexes", lacking)
 	}
 	return nil
 }
@@ -200,16 +213,6 @@ func expiry() mongo.IndexModel {
 		Keys:    bson.D{{Key: "expires_at", Value: 1}},
 		Options: options.Index().SetExpireAfterSeconds(0),
 	}
-}
-
-func ensureIndex(ctx context.Context, log *slog.Logger, collection *mongo.Collection, index mongo.IndexModel) error {
-	_, err := collection.Indexes().CreateOne(ctx, index)
-	if isNotImplemented(err) {
-		log.WarnContext(ctx, "index not implemented by this server, going on without",
-			"collection", collection.Name(), "index", index.Keys, "error", err)
-		return nil
-	}
-	return unavailable("create an index on "+collection.Name(), err)
 }
 
 // notImplemented is MongoDB's error code for what a server lacks.
