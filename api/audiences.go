@@ -9,9 +9,7 @@ import (
 	"iter"
 	"mime"
 	"net/http"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -156,7 +154,11 @@ func (s *Server) keepAudience(ctx context.Context, lines iter.Seq2[audience.Line
 		if err != nil {
 			return nil, err
 		}
-		if problem := checkRecipient(line.Recipient); problem != "" {
+		if fault := line.Recipient.Fault(); fault != nil {
+			problem := fault.Message
+			if fault.Location != "" {
+				problem = fault.Location + ": " + problem
+			}
 			return nil, &audience.LineError{Line: line.Number, Problem: problem}
 		}
 		if err := spool.Add(line.Recipient); err != nil {
@@ -176,37 +178,4 @@ func (s *Server) keepAudience(ctx context.Context, lines iter.Seq2[audience.Line
 		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(s.AudienceRetention, audience.DefaultRetention)),
 	}
 	return a, s.Store.InsertAudience(ctx, a, spool.Pages())
-}
-
-// Lengths of a recipient's fields in characters, as the schema of recipient has
-// them.
-const (
-	maxUserID = 256
-	maxEmail  = 320
-)
-
-// checkRecipient says what is wrong with a recipient, as one of a notification;
-// it is empty for one that is right.
-func checkRecipient(r notify.Recipient) string {
-	for _, field := range []struct {
-		name, value string
-		most        int
-	}{{"user_id", r.UserID, maxUserID}, {"email", r.Email, maxEmail}, {"name", r.Name, notify.MaxNameLength}} {
-		if utf8.RuneCountInString(field.value) > field.most {
-			return fmt.Sprintf("%s: is longer than %d characters", field.name, field.most)
-		}
-	}
-	c := checks{prefix: "body"}
-	c.recipient("recipient", recipient(r))
-	if len(c.errs) == 0 {
-		return ""
-	}
-	var wrong *huma.ErrorDetail
-	if !errors.As(c.errs[0], &wrong) {
-		return c.errs[0].Error()
-	}
-	if field, ok := strings.CutPrefix(wrong.Location, "body.recipient."); ok {
-		return field + ": " + wrong.Message
-	}
-	return wrong.Message
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -131,22 +130,12 @@ func (c *checks) add(field, message string, value any) {
 }
 
 func (c *checks) recipient(at string, to recipient) {
-	if (to.UserID == "") == (to.Email == "") {
-		c.add(at, "needs exactly one of user_id and email", nil)
-	}
-	if hasControl(to.UserID) {
-		c.add(at+".user_id", "must not hold control characters", nil)
-	}
-	if to.Email != "" {
-		if err := checkAddress(to.Email); err != nil {
-			c.add(at+".email", err.Error(), echo(to.Email))
+	for _, fault := range notify.Recipient(to).Faults() {
+		field := at
+		if fault.Location != "" {
+			field += "." + fault.Location
 		}
-	}
-	if hasControl(to.Name) {
-		c.add(at+".name", "must not hold control characters", nil)
-	}
-	if to.Name != "" && to.UserID != "" {
-		c.add(at+".name", "goes with email; a user's name comes from the idp", nil)
+		c.add(field, fault.Message, echo(fault.Value))
 	}
 }
 
@@ -196,29 +185,6 @@ func hasRecipientKey(data notify.Object) bool {
 	}
 	_, there := keys["recipient"]
 	return there
-}
-
-// checkAddress says why a text is not a bare mail address (RFC 5322,
-// addr-spec; lengths of RFC 5321, section 4.5.3.1).
-func checkAddress(address string) error {
-	if hasControl(address) {
-		return fmt.Errorf("must not hold control characters")
-	}
-	parsed, err := mail.ParseAddress(address)
-	if err != nil {
-		return fmt.Errorf("not a mail address")
-	}
-	if parsed.Address != address {
-		return fmt.Errorf("not a bare mail address: a name goes into the field name")
-	}
-	at := strings.LastIndexByte(address, '@')
-	if at > 64 {
-		return fmt.Errorf("the part before the @ is over 64 bytes long")
-	}
-	if domain := address[at+1:]; len(domain) > 255 || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") {
-		return fmt.Errorf("the part after the @ is not a domain")
-	}
-	return nil
 }
 
 func hasControl(s string) bool {
@@ -299,15 +265,14 @@ func metadataObject(metadata map[string]string) (notify.Object, error) {
 
 // recipients is the request's "to" with each recipient once.
 func (r *notificationRequest) recipients() []notify.Recipient {
-	seen := make(map[recipient]bool, len(r.To))
+	seen := make(map[notify.Recipient]bool, len(r.To))
 	recipients := make([]notify.Recipient, 0, len(r.To))
 	for _, to := range r.To {
-		key := recipient{UserID: to.UserID, Email: strings.ToLower(to.Email)}
-		if seen[key] {
-			continue
+		named := notify.Recipient(to)
+		if !seen[named.Key()] {
+			seen[named.Key()] = true
+			recipients = append(recipients, named)
 		}
-		seen[key] = true
-		recipients = append(recipients, notify.Recipient{UserID: to.UserID, Email: to.Email, Name: to.Name})
 	}
 	return recipients
 }

@@ -199,7 +199,7 @@ func inNotification(err error) error {
 	return &located
 }
 
-// scheduledNotification is what a schedule sends.
+// scheduledNotification is what a schedule or a trigger sends.
 type scheduledNotification notify.Request
 
 // scheduleView is a schedule as callers see it.

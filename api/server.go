@@ -163,6 +163,7 @@ func (s *Server) Handler() http.Handler {
 	s.webhookRoutes(api)
 	s.audienceRoutes(api)
 	s.scheduleRoutes(api)
+	s.triggerRoutes(api)
 	return router
 }
 

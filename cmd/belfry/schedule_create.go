@@ -71,11 +71,7 @@ func (c *scheduleCreateCommand) Run(ctx context.Context, env *environment) error
 
 func (c *scheduleCreateCommand) body(ctx context.Context, env *environment) (any, error) {
 	if c.File != "" {
-		file := "@" + c.File
-		if c.File == "-" {
-			file = c.File
-		}
-		return env.readObject(ctx, "--file", file)
+		return env.readObject(ctx, "--file", fileValue(c.File))
 	}
 	data, err := env.readObject(ctx, "--data", c.Data)
 	if err != nil {

@@ -82,10 +82,14 @@ func (c *templatePutCommand) load(ctx context.Context, env *environment) (*templ
 	return parseTemplate(text, filepath.Ext(c.File) == ".json" || json.Valid(text))
 }
 
-// parseTemplate reads a template strictly, so that nothing in it is passed over
-// in silence: an unknown field or one that is there twice is an error.
 func parseTemplate(text []byte, isJSON bool) (*templateFile, error) {
-	var file templateFile
+	return parseFile[templateFile](text, isJSON)
+}
+
+// parseFile reads a file strictly, so that nothing in it is passed over in
+// silence: an unknown field or one that is there twice is an error.
+func parseFile[T any](text []byte, isJSON bool) (*T, error) {
+	var file T
 	if isJSON {
 		return &file, describeJSON(jsonv2.Unmarshal(text, &file, jsonv2.RejectUnknownMembers(true)))
 	}
@@ -112,7 +116,7 @@ func describeYAML(err error) error {
 	}
 	text, _, _ := strings.Cut(wrong.Message, " in type ")
 	if strings.HasPrefix(text, "cannot construct !!map into string") {
-		text = "not a text; one that begins with {{ needs quotes"
+		text = "not a text; one that begins with { needs quotes"
 	}
 	if wrong.Mark.Line > 0 {
 		text = fmt.Sprintf("line %d: %s", wrong.Mark.Line, text)

@@ -163,7 +163,7 @@ func TestABadTemplateFileIsNotSent(t *testing.T) {
 		{"no name", "t.yaml", "channels: {}", "has no name"},
 		{"empty", "t.yaml", "", "no documents"},
 		{"YAML that does not parse", "t.yaml", "name: [", "did not find"},
-		{"Liquid without quotes", "t.yaml", "name: x\nchannels:\n  email:\n    subject: {{ film }}", "line 4: not a text; one that begins with {{ needs quotes"},
+		{"Liquid without quotes", "t.yaml", "name: x\nchannels:\n  email:\n    subject: {{ film }}", "line 4: not a text; one that begins with { needs quotes"},
 		{"an unknown field", "t.yaml", "name: x\nchanels: {}", "line 2: field chanels not found"},
 		{"a field twice", "t.yaml", "name: x\nname: y", "name"},
 		{"two documents", "t.yaml", "name: x\n---\nname: y", "single document"},

@@ -194,15 +194,16 @@ func (l *versionLog[T]) notFound(name string) error {
 // one, in their order.
 func (l *versionLog[T]) list(ctx context.Context, after string, limit int) ([]T, error) {
 	type entry struct {
-		Name   string `bson:"name"`
-		Hidden bool   `bson:"hidden"`
+		Name    string `bson:"name"`
+		Version int    `bson:"version"`
+		Hidden  bool   `bson:"hidden"`
 	}
 	// Newest first within a name; a tombstone sorts before its version.
 	entries, err := l.in.Find(ctx,
 		bson.D{{Key: "name", Value: bson.D{{Key: "$gt", Value: after}}}},
 		options.Find().
 			SetSort(bson.D{{Key: "name", Value: 1}, {Key: "version", Value: -1}, {Key: "_id", Value: -1}}).
-			SetProjection(bson.D{{Key: "name", Value: 1}, {Key: "hidden", Value: 1}}))
+			SetProjection(bson.D{{Key: "name", Value: 1}, {Key: "version", Value: 1}, {Key: "hidden", Value: 1}}))
 	if err != nil {
 		return nil, unavailable("find in "+l.in.Name(), err)
 	}
@@ -221,10 +222,7 @@ func (l *versionLog[T]) list(ctx context.Context, after string, limit int) ([]T,
 		if e.Hidden {
 			continue
 		}
-		value, err := l.visible(ctx, e.Name, 0)
-		if notify.CodeOf(err) == l.missing {
-			continue // hidden meanwhile
-		}
+		value, err := l.version(ctx, e.Name, e.Version)
 		if err != nil {
 			return nil, err
 		}

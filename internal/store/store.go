@@ -1,5 +1,5 @@
-// Package store keeps templates, schedules, notifications, claims and deliveries
-// in MongoDB.
+// Package store keeps templates, schedules, triggers, notifications, claims and
+// deliveries in MongoDB.
 //
 // On the hot path it only inserts, finds and updates by a lone string _id, and
 // each document is updated by one writer: no upserts, no transactions, no
@@ -24,6 +24,7 @@ import (
 
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/schedule"
+	"github.com/belfry-notify/belfry/internal/trigger"
 )
 
 // defaultDatabase is used when the URI names none.
@@ -58,16 +59,19 @@ type Store struct {
 
 	templates *versionLog[notify.Template]
 	schedules *versionLog[schedule.Schedule]
+	triggers  *versionLog[trigger.Definition]
 
 	packer *packer
 
 	recent *lru.Cache[string, *notify.Notification] // small ones, as accepted
 }
 
-// How many versions of templates and of schedules are kept in memory.
+// How many versions of templates, schedules and triggers are kept in memory.
+// Triggers are listed every two seconds.
 const (
 	cachedTemplates = 512
 	cachedSchedules = 128
+	cachedTriggers  = 1024
 )
 
 // The notifications kept in memory until their worker asks for them: how many,
@@ -136,6 +140,10 @@ func Open(uri string) (*Store, error) {
 		return nil, err
 	}
 	s.schedules, err = newVersionLog[schedule.Schedule](db.Collection("schedules"), "schedule", notify.CodeNotFound, cachedSchedules)
+	if err != nil {
+		return nil, err
+	}
+	s.triggers, err = newVersionLog[trigger.Definition](db.Collection("triggers"), "trigger", notify.CodeNotFound, cachedTriggers)
 	return s, err
 }
 
@@ -174,6 +182,9 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
 		},
 		s.schedules.in: {
+			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
+		},
+		s.triggers.in: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
 		},
 		s.runs: {
