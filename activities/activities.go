@@ -121,6 +121,16 @@ func (a *Activities) Reschedule(ctx context.Context, id string, sendAt time.Time
 		return time.Time{}, temporal.NewNonRetryableApplicationError(
 			"must be before the notification expires, at "+expires.UTC().Format(time.RFC3339), string(notify.CodeInvalid), nil)
 	}
+	if r.Audience != nil && !r.Audience.AllUsers {
+		told, err := a.Store.Audience(ctx, r.Audience.ID, a.Now())
+		if err != nil {
+			return time.Time{}, retryable(err)
+		}
+		if moved := (&notify.Notification{ExpiresAt: expires}); !told.KeptFor(moved) {
+			return time.Time{}, temporal.NewNonRetryableApplicationError(
+				"must be a day and more before its audience expires, at "+told.ExpiresAt.UTC().Format(time.RFC3339), string(notify.CodeInvalid), nil)
+		}
+	}
 	return expires, retryable(a.Store.UpdateTimes(ctx, id, sendAt, expires))
 }
 

@@ -23,6 +23,7 @@ import (
 
 // A ChunkLedger keeps the claims of chunks.
 type ChunkLedger interface {
+	// InsertChunk is notify.CodeInvalid for entries that are too large together.
 	InsertChunk(ctx context.Context, c *notify.Chunk) error
 	Chunk(ctx context.Context, id string) (*notify.Chunk, error)
 	// InsertDeliveries inserts each whatever becomes of the others, and says
@@ -89,6 +90,12 @@ func (a *Activities) readChunk(ctx context.Context, j job, c *chunk) error {
 			return err
 		}
 		c.add(claim)
+	}
+	if len(c.end().Later) == 0 { // nothing is left to be sent: the content is not needed
+		c.entries = nil
+		for _, claim := range c.log {
+			claim.Entries = nil
+		}
 	}
 	return nil
 }
@@ -159,6 +166,16 @@ func (a *Activities) beginChunk(ctx context.Context, j job, c *chunk, token stri
 		return err
 	}
 	claim.Entries = c.entries
+	err := a.insertChunk(context.WithoutCancel(ctx), j, c, claim)
+	if notify.CodeOf(err) != notify.CodeInvalid {
+		return err
+	}
+	for i, e := range c.entries { // together they are too large
+		if e.Content != nil {
+			c.entries[i].Content, c.entries[i].Reason = nil, notify.ReasonBadContent
+			c.entries[i].Refused = &notify.Attempt{At: claim.At, Provider: "template", Error: err.Error()}
+		}
+	}
 	return a.insertChunk(context.WithoutCancel(ctx), j, c, claim)
 }
 

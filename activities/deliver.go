@@ -32,7 +32,7 @@ const HeartbeatInterval = time.Second
 
 // A Result says how some deliveries of a notification stand. Expired is how many of
 // the skipped ones were so for want of time, Cancelled how many because
-// somebody stopped the notification; 1 where nobody was listed for it yet.
+// somebody stopped the notification; either is 1 where nobody was listed for it.
 type Result struct {
 	Counts    notify.Counts `json:"counts"`
 	Expired   int           `json:"expired"`

@@ -102,6 +102,7 @@ func (a *Activities) deliverPage(ctx context.Context, in Page) (Result, *wait, e
 	j.stopped = in.Stopped
 	if in.Rate > 0 {
 		j.pace = rate.NewLimiter(rate.Limit(in.Rate), max(1, int(in.Rate)/10))
+		j.pace.AllowN(time.Now(), j.pace.Burst()) // a page begins with none, however many pages there are
 	}
 	var seen *pageCounter
 	if n.Audience != nil {
@@ -203,18 +204,28 @@ func (p *pageCounter) close() {
 	p.ended.Wait()
 }
 
-// ListRecipients lists whom a notification to all users tells, keeps them as its
-// audience, and answers how many they are.
-func (a *Activities) ListRecipients(ctx context.Context, id string) (int, error) {
+// A Listing says how many a notification to all users tells, or that it has
+// expired before they were listed.
+type Listing struct {
+	Total   int  `json:"total"`
+	Expired bool `json:"expired,omitempty"`
+}
+
+// ListRecipients lists whom a notification to all users tells, and keeps them as
+// its audience.
+func (a *Activities) ListRecipients(ctx context.Context, id string) (Listing, error) {
 	r, err := a.Store.Notification(ctx, id)
 	if err != nil {
-		return 0, retryable(err)
+		return Listing{}, retryable(err)
+	}
+	if !a.Now().Before(r.ExpiresAt) {
+		return Listing{Expired: true}, nil
 	}
 	all, err := a.ListUsers(ctx, ListUsersInput{AudienceID: r.Audience.ID, ExpiresAt: r.ExpiresAt.Add(notify.DefaultExpiry)})
 	if err != nil {
-		return 0, err
+		return Listing{}, err
 	}
 	r.Audience.Total = all.Total
 	queued := notify.Counts{Total: r.Deliveries(), Queued: r.Deliveries()}
-	return all.Total, retryable(a.Store.UpdateAudience(ctx, id, *r.Audience, queued))
+	return Listing{Total: all.Total}, retryable(a.Store.UpdateAudience(ctx, id, *r.Audience, queued))
 }

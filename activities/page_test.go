@@ -112,8 +112,7 @@ func TestAPageGoesOutAtItsRate(t *testing.T) {
 	result, err := w.deliverPage(t, Page{ID: n.ID, Rate: 200})
 	require.NoError(t, err)
 	require.Equal(t, 60, result.Counts.Sent)
-	// 20 may go at once, the others one each 5 ms: at 200/s they cannot be done before.
-	require.GreaterOrEqual(t, time.Since(began), 195*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(began), 295*time.Millisecond, "60 at 200/s cannot be done before")
 	slow := n
 	slow.Rate = "30/m"
 	require.Len(t, pageOf(60).chunks(slow), 12, "so that a chunk is over soon, however slow")
@@ -145,9 +144,9 @@ func TestAllUsersAreListedAsTheAudienceOfANotification(t *testing.T) {
 	for range 2 { // done again, it answers the same
 		value, err := env.ExecuteActivity(w.ListRecipients, n.ID)
 		require.NoError(t, err)
-		var total int
-		require.NoError(t, value.Get(&total))
-		require.Equal(t, 2, total)
+		var all Listing
+		require.NoError(t, value.Get(&all))
+		require.Equal(t, Listing{Total: 2}, all)
 	}
 	record := w.ledger.notifications[n.ID]
 	require.Equal(t, 2, record.Recipients())
@@ -155,4 +154,37 @@ func TestAllUsersAreListedAsTheAudienceOfANotification(t *testing.T) {
 	result, err := w.deliverPage(t, Page{ID: n.ID})
 	require.NoError(t, err)
 	require.Equal(t, notify.Counts{Total: 2, Sent: 1, Failed: 1}, result.Counts, "one has no address")
+
+	w.clock.advance(notify.DefaultExpiry)
+	value, err := env.ExecuteActivity(w.ListRecipients, n.ID)
+	require.NoError(t, err)
+	var late Listing
+	require.NoError(t, value.Get(&late))
+	require.True(t, late.Expired)
+}
+
+// small takes no chunk with anything to send in it.
+type small struct{ *memory }
+
+func (s small) InsertChunk(ctx context.Context, c *notify.Chunk) error {
+	for _, e := range c.Entries {
+		if e.Content != nil && c.Number == 1 {
+			return &notify.Error{Code: notify.CodeInvalid, Detail: "too large together"}
+		}
+	}
+	return s.memory.InsertChunk(ctx, c)
+}
+
+func TestMailsThatAreTooLargeTogetherFail(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n, page := w.toMany(3)
+	w.Store = small{w.ledger}
+	result, err := w.deliverPage(t, Page{ID: n.ID})
+	require.NoError(t, err)
+	require.Equal(t, notify.Counts{Total: 3, Failed: 3}, result.Counts)
+	d := w.recorded(t, n, page.recipients[0])
+	require.Equal(t, notify.ReasonBadContent, d.Reason)
+	require.Equal(t, "too large together", d.Attempts[0].Error)
+	require.Empty(t, w.provider.sent)
 }

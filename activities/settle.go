@@ -71,6 +71,9 @@ func (a *Activities) Settle(ctx context.Context, n *notify.Notification) error {
 
 func (a *Activities) settlePages(ctx context.Context, n *notify.Notification) error {
 	var total Result
+	if n.Audience != nil && n.Audience.AllUsers && n.Audience.Total == 0 {
+		total.Cancelled = 1
+	}
 	for page := range notify.Pages(n.Recipients()) {
 		result, wait, err := a.deliverPage(ctx, Page{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled})
 		if err == nil && wait != nil {

@@ -71,7 +71,17 @@ func (c *runningCounts) counts(ctx context.Context, from *store.Store, records [
 		if _, known := running[r.ID]; known || !slices.Contains(stale, r.ID) && !slices.Contains(bulk, r.ID) {
 			continue
 		}
-		counts := ended[r.ID]
+		counts, begun := ended[r.ID]
+		if r.Audience != nil && !begun { // not begun, or its end has come between
+			now, err := from.Notification(ctx, r.ID)
+			if err != nil {
+				return nil, err
+			}
+			if now.Status.Ended() {
+				running[r.ID] = now.Counts
+				continue
+			}
+		}
 		counts.Queued, counts.Total = r.Counts.Total-counts.Total, r.Counts.Total
 		c.seen.Add(r.ID, counted{at: now, counts: counts})
 		running[r.ID] = counts

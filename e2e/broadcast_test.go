@@ -168,6 +168,7 @@ func TestABroadcastIsPausedAndResumed(t *testing.T) {
 	b.ready()
 	n := toMany(t)
 	id := b.broadcast(n, nil)
+	server.slow(5 * time.Millisecond) // so that it is not over before it is told to stop
 	b.eventually("begun", func() bool { return server.came() > n*3/10 })
 	var n1 standing
 	b.do(http.MethodPost, "/v1/notifications/"+id+"/pause", http.StatusOK, nil, &n1)
@@ -183,6 +184,29 @@ func TestABroadcastIsPausedAndResumed(t *testing.T) {
 	require.Zero(t, requireBroadcast(t, b, server, id, n))
 }
 
+// TestABroadcastPausedAfterItsWorkerDied pauses while the server does not know
+// yet that the pages under way have nobody who works on them.
+func TestABroadcastPausedAfterItsWorkerDied(t *testing.T) {
+	t.Parallel()
+	server := newMailServer(t)
+	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url())
+	b.run("api")
+	worker := b.run("worker")
+	b.ready()
+	n := 2 * toMany(t)
+	server.slow(5 * time.Millisecond)
+	id := b.broadcast(n, nil)
+	b.eventually("begun", func() bool { return server.came() > n*2/10 })
+	worker.kill()
+	b.run("worker")
+	b.do(http.MethodPost, "/v1/notifications/"+id+"/pause", http.StatusOK, nil, nil)
+	server.slow(0)
+	<-time.After(25 * time.Second) // by then it does
+	b.do(http.MethodPost, "/v1/notifications/"+id+"/resume", http.StatusOK, nil, nil)
+	doubles := requireBroadcast(t, b, server, id, n)
+	require.LessOrEqual(t, doubles, pagesAtOnce*notify.ChunkSize)
+}
+
 func TestABroadcastIsCancelled(t *testing.T) {
 	t.Parallel()
 	server := newMailServer(t)
@@ -191,6 +215,7 @@ func TestABroadcastIsCancelled(t *testing.T) {
 	b.ready()
 	n := toMany(t)
 	id := b.broadcast(n, nil)
+	server.slow(5 * time.Millisecond) // so that it is not over before it is told to stop
 	b.eventually("begun", func() bool { return server.came() > n*3/10 })
 	b.do(http.MethodPost, "/v1/notifications/"+id+"/cancel", http.StatusOK, nil, nil)
 	<-time.After(2 * time.Second)

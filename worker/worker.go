@@ -38,7 +38,9 @@ func Run(ctx context.Context, c client.Client, direct, bulk *activities.Activiti
 		default: // one is enough
 		}
 	}
-	main := worker.New(c, workflows.TaskQueue, worker.Options{WorkerStopTimeout: stopTimeout, OnFatalError: onFatal})
+	main := worker.New(c, workflows.TaskQueue, worker.Options{
+		WorkerStopTimeout: stopTimeout, OnFatalError: onFatal, MaxHeartbeatThrottleInterval: activities.HeartbeatInterval,
+	})
 	main.RegisterWorkflow(workflows.Notification)
 	main.RegisterWorkflow(workflows.Partition)
 	main.RegisterWorkflow(workflows.Redelivery)

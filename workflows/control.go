@@ -167,10 +167,17 @@ func (n *notification) cancel(ctx workflow.Context) (activities.Result, error) {
 	}
 	var stopped activities.Result
 	err := n.decide(func() (err error) {
-		if stopped, err = stop(ctx); err == nil && stopped.Cancelled > 0 {
-			n.cancelled = true
+		if stopped, err = stop(ctx); err != nil || stopped.Cancelled == 0 {
+			return err
 		}
-		return err
+		n.cancelled = true
+		if n.Direct || !n.paused {
+			return nil
+		}
+		return n.write(ctx, func() error { // it goes on, to its end
+			_, err := n.mark(ctx, notify.StatusSending)
+			return err
+		})
 	})
 	if err != nil || stopped.Cancelled == 0 {
 		return stopped, err

@@ -167,10 +167,14 @@ func (n *notification) listUsers(ctx workflow.Context) error {
 	interrupted, err := n.interruptible(ctx, func(ctx workflow.Context) error {
 		ctx = workflow.WithActivityOptions(ctx, deliverOptions(TaskQueue, "list all users"))
 		return n.write(ctx, func() error {
-			if err := workflow.ExecuteActivity(ctx, a.ListRecipients, n.ID).Get(ctx, &n.Recipients); err != nil {
+			var all activities.Listing
+			if err := workflow.ExecuteActivity(ctx, a.ListRecipients, n.ID).Get(ctx, &all); err != nil {
 				return err
 			}
-			n.AllUsers, n.left = false, allPages(n.Recipients)
+			n.AllUsers, n.Recipients, n.left = false, all.Total, allPages(all.Total)
+			if all.Expired {
+				n.result.Expired = 1
+			}
 			return nil
 		})
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -69,14 +70,12 @@ type partition struct {
 	PartitionInput
 	ctx, patient workflow.Context // the second of the pages that wait for their left-overs
 	leaveThose   workflow.CancelFunc
-	selector     workflow.Selector
 
-	begun   int // pages so far
-	active  int // pages under way, without those that wait
-	waiting int
-	behind  []pageWait // those whose left-overs come last
-	left    []int
-	failed  error
+	active int        // pages under way, without those that wait
+	behind []pageWait // those whose left-overs come last
+	left   []int
+	done   activities.Result
+	failed error
 }
 
 type pageWait struct {
@@ -85,7 +84,7 @@ type pageWait struct {
 }
 
 func newPartition(ctx workflow.Context, in PartitionInput) *partition {
-	p := &partition{PartitionInput: in, ctx: ctx, selector: workflow.NewSelector(ctx)}
+	p := &partition{PartitionInput: in, ctx: ctx}
 	p.patient, p.leaveThose = workflow.WithCancel(ctx)
 	return p
 }
@@ -94,35 +93,41 @@ func newPartition(ctx workflow.Context, in PartitionInput) *partition {
 // deliveries of a page may wait for another attempt: they do so beside the pages
 // that come after, or, at a rate of the notification's own, after all of them.
 func (p *partition) deliver() (PartitionResult, error) {
-	var result PartitionResult
+	defer p.leaveThose()
 	atOnce, share := p.spread()
-	rest := p.Left
-	for {
-		for p.active < atOnce && len(rest) > 0 && p.begun < pagesOfARun && p.ctx.Err() == nil {
-			p.begin(p.ctx, activities.Page{Number: rest[0].From, Again: p.Again, Rate: share}, &result.Done)
-			if rest[0].From++; rest[0].From == rest[0].To {
-				rest = rest[1:]
-			}
-			p.begun++
+	all := workflow.NewWaitGroup(p.ctx)
+	rest, begun := p.Left, 0
+	for len(rest) > 0 && begun < pagesOfARun {
+		if err := workflow.Await(p.ctx, func() bool { return p.active < atOnce }); err != nil || p.ctx.Err() != nil {
+			break
 		}
-		if p.active == 0 {
-			switch {
-			case len(rest) > 0 || p.ctx.Err() != nil:
-				p.leaveThose()
-			case len(p.behind) > 0:
-				p.beginBehind(&result.Done)
-			}
-			if p.waiting == 0 {
-				break
-			}
+		p.active++
+		begun++
+		page := activities.Page{Number: rest[0].From, Again: p.Again, Rate: share}
+		all.Go(p.ctx, func(ctx workflow.Context) { p.deliverPage(ctx, page) })
+		if rest[0].From++; rest[0].From == rest[0].To {
+			rest = rest[1:]
 		}
-		p.selector.Select(p.ctx)
 	}
-	for _, b := range p.behind {
-		p.left = append(p.left, b.page)
+	patiently, _ := workflow.NewDisconnectedContext(p.ctx) // what is under way is waited for
+	if err := workflow.Await(patiently, func() bool { return p.active == 0 }); err != nil {
+		return PartitionResult{}, err
 	}
-	result.Left = append(together(p.left), rest...)
-	return result, p.failed
+	if len(rest) > 0 || p.ctx.Err() != nil {
+		p.leaveThose()
+	}
+	for i, b := range p.behind {
+		if p.patient.Err() != nil {
+			p.left = append(p.left, b.page)
+			continue
+		}
+		wait := b.wait + time.Duration(float64(i)/p.Rate*float64(time.Second)) // one after the other begun
+		left := activities.Page{Number: b.page, Wait: wait, Rate: p.Rate / float64(len(p.behind))}
+		all.Go(p.ctx, func(ctx workflow.Context) { p.deliverRest(ctx, left) })
+	}
+	all.Wait(patiently)
+	slices.Sort(p.left)
+	return PartitionResult{Done: p.done, Left: append(rest, together(p.left)...)}, p.failed
 }
 
 // spread is how many pages are under way at a time, and the rate of each.
@@ -134,46 +139,44 @@ func (p *partition) spread() (atOnce int, share float64) {
 	return atOnce, p.Rate / float64(atOnce)
 }
 
-// beginBehind has the left-overs of pages delivered that come last, one page
-// after the other begun and all of them together within the rate.
-func (p *partition) beginBehind(done *activities.Result) {
-	behind := p.behind
-	p.behind = nil
-	for i, b := range behind {
-		p.begin(p.patient, activities.Page{
-			Number: b.page, ToEnd: true, Rate: p.Rate / float64(len(behind)),
-			Wait: b.wait + time.Duration(float64(i)/p.Rate*float64(time.Second)),
-		}, done)
+// deliverPage has a page delivered, and then what it has left for later, unless
+// that comes after all pages.
+func (p *partition) deliverPage(ctx workflow.Context, page activities.Page) {
+	result, ended := p.execute(ctx, p.ctx, page, fmt.Sprintf("page %d", page.Number+1))
+	p.active--
+	switch {
+	case ended:
+	case p.Rate > 0:
+		p.behind = append(p.behind, pageWait{page.Number, result.Wait})
+	default:
+		p.deliverRest(ctx, activities.Page{Number: page.Number, Wait: result.Wait})
 	}
 }
 
-// begin begins a page and sees to what comes of it.
-func (p *partition) begin(ctx workflow.Context, page activities.Page, done *activities.Result) {
+// deliverRest has those of a page delivered that wait for another attempt.
+func (p *partition) deliverRest(ctx workflow.Context, page activities.Page) {
+	page.Again, page.ToEnd = true, true
+	p.execute(ctx, p.patient, page, fmt.Sprintf("page %d, deliveries that need another attempt", page.Number+1))
+}
+
+// execute has a page delivered, and says whether there is nothing more to be
+// done about it in this run. Where that was told to stop, whatever it answers is
+// no answer: the page is left.
+func (p *partition) execute(ctx, under workflow.Context, page activities.Page, summary string) (result activities.PageResult, ended bool) {
 	page.ID, page.Stopped = p.ID, p.Stopped
-	page.Again = page.Again || page.ToEnd
-	under, summary := &p.active, fmt.Sprintf("page %d", page.Number+1)
-	if page.ToEnd {
-		under, summary = &p.waiting, fmt.Sprintf("page %d, deliveries that need another attempt", page.Number+1)
+	options := workflow.WithActivityOptions(under, deliverOptions(EmailBulkTaskQueue, summary))
+	err := workflow.ExecuteActivity(options, a.DeliverPage, page).Get(ctx, &result)
+	switch {
+	case err == nil && result.Counts.Queued == 0:
+		p.done.Add(result.Result)
+	case under.Err() != nil, temporal.IsCanceledError(err):
+		p.left = append(p.left, page.Number)
+	case err == nil:
+		return result, false
+	case p.failed == nil:
+		p.failed = err
 	}
-	*under++
-	future := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, deliverOptions(EmailBulkTaskQueue, summary)), a.DeliverPage, page)
-	p.selector.AddFuture(future, func(future workflow.Future) {
-		*under--
-		var result activities.PageResult
-		err := future.Get(p.ctx, &result)
-		switch {
-		case err == nil && result.Counts.Queued == 0:
-			done.Add(result.Result)
-		case err == nil && p.ctx.Err() == nil && p.Rate > 0:
-			p.behind = append(p.behind, pageWait{page.Number, result.Wait})
-		case err == nil && p.patient.Err() == nil:
-			p.begin(p.patient, activities.Page{Number: page.Number, ToEnd: true, Wait: result.Wait}, done)
-		case err == nil, temporal.IsCanceledError(err):
-			p.left = append(p.left, page.Number)
-		case p.failed == nil:
-			p.failed = err
-		}
-	})
+	return result, true
 }
 
 // allPages are those of so many recipients.
@@ -256,8 +259,8 @@ func (n *notification) deliverPages(ctx workflow.Context) error {
 	for i, future := range futures {
 		var result PartitionResult
 		switch err := future.Get(ctx, &result); {
-		case temporal.IsCanceledError(err): // before it began
-			result.Left = parts[i]
+		case err != nil && ctx.Err() != nil: // what came of its pages is for the claims to say
+			result = PartitionResult{Left: parts[i]}
 		case err != nil:
 			failed = errors.Join(failed, err)
 		}

@@ -169,7 +169,11 @@ func TestAPauseLeavesPagesForLater(t *testing.T) {
 			blocked := !resumed && page.Number%2 == 1
 			p.mu.Unlock()
 			if blocked {
-				return untilCancelled(ctx)
+				result, err := untilCancelled(ctx)
+				if page.Number%4 == 1 { // its worker died, or it failed, just then
+					err = temporal.NewNonRetryableApplicationError("no heartbeat", "timeout", nil)
+				}
+				return result, err
 			}
 			return sentAll(page)
 		}
@@ -256,7 +260,7 @@ func TestAPartitionGoesOnWithAnEmptyHistory(t *testing.T) {
 	require.ErrorAs(t, env.GetWorkflowError(), &next)
 	var in workflows.PartitionInput
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
-	require.Equal(t, []workflows.Pages{{From: 7, To: 8}, {From: 1000, To: 1010}}, in.Left)
+	require.Equal(t, []workflows.Pages{{From: 1000, To: 1010}, {From: 7, To: 8}}, in.Left, "those that were tried come last")
 	require.True(t, in.Again)
 	require.Equal(t, 999*500, in.Done.Counts.Sent)
 }
@@ -266,7 +270,7 @@ func TestAllUsersAreListedWhenItGoesOut(t *testing.T) {
 	env := newEnvironment(t)
 	p := newPages(env, nil)
 	in := workflows.Input{ID: input(1).ID, AllUsers: true}
-	env.OnActivity(a.ListRecipients, mock.Anything, in.ID).Return(1500, nil).Once()
+	env.OnActivity(a.ListRecipients, mock.Anything, in.ID).Return(activities.Listing{Total: 1500}, nil).Once()
 	env.OnActivity(a.FinishBulk, mock.Anything, in.ID, result(notify.Counts{Total: 1500, Sent: 1500})).Return(notify.StatusDone, nil).Once()
 	env.ExecuteWorkflow(workflows.Notification, in)
 	require.Equal(t, notify.StatusDone, statusOf(t, env))
@@ -282,9 +286,9 @@ func TestACancelBeforeAllUsersAreListedStopsAll(t *testing.T) {
 			env.OnActivity(a.Mark, mock.Anything, in.ID, mock.Anything).Return(at, nil).Maybe()
 		},
 		"while they are listed": func(env *testsuite.TestWorkflowEnvironment, in *workflows.Input) {
-			env.OnActivity(a.ListRecipients, mock.Anything, in.ID).Return(func(ctx context.Context, _ string) (int, error) {
+			env.OnActivity(a.ListRecipients, mock.Anything, in.ID).Return(func(ctx context.Context, _ string) (activities.Listing, error) {
 				<-ctx.Done()
-				return 0, ctx.Err()
+				return activities.Listing{}, ctx.Err()
 			}).Once()
 		},
 	} {

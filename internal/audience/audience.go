@@ -30,6 +30,12 @@ type Audience struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
+// KeptFor says whether the audience is there until a notification to it has
+// ended: a day after it expires.
+func (a *Audience) KeptFor(n *notify.Notification) bool {
+	return !a.ExpiresAt.Before(n.ExpiresAt.Add(24 * time.Hour))
+}
+
 // A Line is a recipient and where it was read. The recipient has not been
 // checked: what its fields hold may be anything, and any of them be empty.
 type Line struct {

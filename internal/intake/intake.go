@@ -100,14 +100,16 @@ func (i *Intake) Record(ctx context.Context, r *notify.Request, id string, templ
 			return nil, err
 		}
 	}
+	if err := checkRate(&n); err != nil {
+		return nil, err
+	}
 	n.Bulk = n.Audience != nil || n.Deliveries() > i.DirectLimit || n.Priority == notify.PriorityLow || n.Rate != ""
 	progress.Counts = notify.Counts{Total: n.Deliveries(), Queued: n.Deliveries()}
 	return &notify.Record{Notification: n, Progress: progress}, i.checkContent(ctx, &n)
 }
 
 // address finds the audience that is to be told. It must be there as long as
-// the notification may go out, and the notification must have the time that its
-// rate asks for.
+// the notification may go out.
 func (i *Intake) address(ctx context.Context, n *notify.Notification, who *notify.Audience, at time.Time) error {
 	if who.AllUsers {
 		n.Audience = &notify.AudienceRef{ID: n.ID, AllUsers: true}
@@ -120,11 +122,17 @@ func (i *Intake) address(ctx context.Context, n *notify.Notification, who *notif
 	if err != nil {
 		return err
 	}
-	if stored.ExpiresAt.Before(n.ExpiresAt) {
-		return invalid("body.audience.id", fmt.Sprintf("the audience is kept until %s (BELFRY_AUDIENCE_RETENTION), and the notification may go out until %s",
+	if !stored.KeptFor(n) {
+		return invalid("body.audience.id", fmt.Sprintf("the audience is kept until %s (BELFRY_AUDIENCE_RETENTION), which must be a day after the notification expires, at %s",
 			stored.ExpiresAt.UTC().Format(time.RFC3339), n.ExpiresAt.UTC().Format(time.RFC3339)), who.ID)
 	}
 	n.Audience = &notify.AudienceRef{ID: stored.ID, Total: stored.Total}
+	return nil
+}
+
+// checkRate finds a rate at which the notification would expire before it is
+// through. How many all users are is not known before they are listed.
+func checkRate(n *notify.Notification) error {
 	if takes := n.Rate.For(n.Deliveries()); takes > n.ExpiresAt.Sub(n.SendAt) {
 		return invalid("body.rate", fmt.Sprintf("%d deliveries take %s at this rate, and the notification expires %s after it begins: give a later expires_at",
 			n.Deliveries(), takes.Round(time.Second), n.ExpiresAt.Sub(n.SendAt).Round(time.Second)), n.Rate)

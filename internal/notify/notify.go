@@ -189,7 +189,7 @@ func (c Counts) Status(expired bool) Status {
 	switch {
 	case c.Sent+c.Delivered+c.Unknown > 0: // what may have been sent counts as sent
 		return StatusDone
-	case expired && c.Skipped > 0:
+	case expired && (c.Skipped > 0 || c.Total == 0):
 		return StatusExpired
 	default:
 		return StatusFailed

@@ -15,14 +15,23 @@ type chunkDocument struct {
 	Blob         []byte `json:"blob,omitempty"` // zstd of a JSON array
 }
 
+// maxBlob is how large the entries of a chunk may be together, as packed: what
+// MongoDB takes for a document (16 MiB), less the rest of it.
+const maxBlob = 15 << 20
+
 // InsertChunk stores a claim on a chunk; CodeConflict when somebody else holds
-// it. The entries are stored with claim 1 only.
+// it, CodeInvalid when its entries are too large. They are stored with claim 1
+// only.
 func (s *Store) InsertChunk(ctx context.Context, c *notify.Chunk) error {
 	document := chunkDocument{Chunk: *c}
 	if c.Number == 1 && c.Entries != nil {
 		blob, err := s.packer.pack(c.Entries)
 		if err != nil {
 			return fmt.Errorf("pack chunk %s: %w", c.ID, err)
+		}
+		if len(blob) > maxBlob {
+			return &notify.Error{Code: notify.CodeInvalid, Detail: fmt.Sprintf("%d mails like this take %d MiB where they are kept together, at most %d are allowed",
+				len(c.Entries), len(blob)>>20, maxBlob>>20)}
 		}
 		document.Blob = blob
 	}

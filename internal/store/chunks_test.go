@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -117,4 +119,35 @@ func TestABulkOfDeliveriesSaysWhichWereThere(t *testing.T) {
 	require.Equal(t, 21, entry)
 	_, _, err = notify.EntryRef("").First(id)
 	require.Error(t, err)
+}
+
+// large are entries with so many bytes of HTML each that cannot be made
+// smaller, the same in all of them or not.
+func large(size int, same bool) []notify.Entry {
+	noise := make([]byte, size*3/4)
+	entries := mails()[1:]
+	for i := range entries {
+		if i == 0 || !same {
+			_, _ = rand.Read(noise)
+		}
+		html := fmt.Sprint("<p>Dear ", i, "<img src=data:image/png;base64,", base64.StdEncoding.EncodeToString(noise), ">")
+		entries[i].Content = &notify.Bodies{Email: &notify.Email{Subject: "Hello", HTML: html, Text: "\t"}}
+	}
+	return entries
+}
+
+func TestLargeMailsAreKeptTogetherIfTheyAreAlike(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for _, size := range []int{400 << 10, 900 << 10} {
+		chunk := newChunk(uuid.NewString(), 1)
+		chunk.Entries = large(size, true)
+		require.NoError(t, s.InsertChunk(t.Context(), chunk))
+		found, err := s.Chunk(t.Context(), chunk.ID)
+		require.NoError(t, err)
+		require.Equal(t, chunk.Entries, found.Entries)
+	}
+	chunk := newChunk(uuid.NewString(), 1)
+	chunk.Entries = large(500<<10, false)
+	require.Equal(t, notify.CodeInvalid, notify.CodeOf(s.InsertChunk(t.Context(), chunk)))
 }
