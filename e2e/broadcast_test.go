@@ -199,7 +199,9 @@ func TestABroadcastPausedAfterItsWorkerDied(t *testing.T) {
 	b.eventually("begun", func() bool { return server.came() > n*2/10 })
 	worker.kill()
 	b.run("worker")
-	b.do(http.MethodPost, "/v1/notifications/"+id+"/pause", http.StatusOK, nil, nil)
+	b.eventually("paused, once Temporal gives the workflow to the other worker", func() bool {
+		return b.status(http.MethodPost, "/v1/notifications/"+id+"/pause", nil) == http.StatusOK
+	})
 	server.slow(0)
 	<-time.After(25 * time.Second) // by then it does
 	b.do(http.MethodPost, "/v1/notifications/"+id+"/resume", http.StatusOK, nil, nil)
