@@ -14,15 +14,26 @@ import (
 // 0.6 ms. It is safe for concurrent use.
 type packer struct {
 	encoder *zstd.Encoder
+	large   *zstd.Encoder // of what is larger than the other one's window: it sees what mails of up to 1 MiB have in common
 	decoder *zstd.Decoder
 }
+
+// How far back each encoder looks, which costs memory.
+const (
+	window      = 1 << 20
+	largeWindow = 4 << 20
+)
 
 // maxChunkContent bounds what a blob unpacks to: each mail of a chunk at its
 // limits, and as much again for all else.
 const maxChunkContent = 2 * notify.ChunkSize * 2 * notify.MaxBodyBytes
 
 func newPacker() (*packer, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(4<<20), zstd.WithLowerEncoderMem(true))
+	encoder, err := newEncoder(window)
+	if err != nil {
+		return nil, err
+	}
+	large, err := newEncoder(largeWindow)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +41,11 @@ func newPacker() (*packer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &packer{encoder: encoder, decoder: decoder}, nil
+	return &packer{encoder: encoder, large: large, decoder: decoder}, nil
+}
+
+func newEncoder(window int) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
 }
 
 // pack makes zstd of a value's JSON.
@@ -41,7 +56,11 @@ func (p *packer) pack(value any) ([]byte, error) {
 	if err := text.Encode(value); err != nil {
 		return nil, err
 	}
-	return p.encoder.EncodeAll(plain.Bytes(), nil), nil
+	encoder := p.encoder
+	if plain.Len() > window {
+		encoder = p.large
+	}
+	return encoder.EncodeAll(plain.Bytes(), nil), nil
 }
 
 func (p *packer) unpack(blob []byte, into any) error {
