@@ -167,7 +167,7 @@ func TestNoAnswerIsInDoubt(t *testing.T) {
 		"silence": {func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
-		}, 50 * time.Millisecond, "answer: the time for this attempt was over"},
+		}, 2 * time.Second, "answer: the time for this attempt was over"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -187,7 +187,7 @@ func TestTheDeadlineIsKept(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	began := time.Now()
 	o := newTestSendGrid(t, url, nil).Send(ctx, sendGridMessage())

@@ -288,17 +288,17 @@ func TestLookupAllWaitsForEachAnswerAsLongAsForOne(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := newClient(t, Config{Addr: test.addr, Timeout: 300 * time.Millisecond})
+			client := newClient(t, Config{Addr: test.addr, Timeout: time.Second})
 			started := time.Now()
 			require.Equal(t, []string{test.first, "unavailable", "unavailable"}, ofAll(t, client, "ana", "bo", "cy"))
-			require.Less(t, time.Since(started), 5*time.Second)
+			require.Less(t, time.Since(started), 10*time.Second)
 		})
 	}
 }
 
 func TestLookupAllWaitsForItsCaller(t *testing.T) {
 	t.Parallel()
-	const timeout = 200 * time.Millisecond
+	const timeout = time.Second
 	ended := make(chan struct{})
 	_, addr := newStreaming(t, func(answers allUsers) error {
 		defer close(ended)
