@@ -40,9 +40,13 @@ engines: bin/belfry bin/stack $(temporal) ## Run what Belfry needs, to start bin
 dev-clean: ## Throw away the data of dev and engines (.belfry/)
 	rm -rf .belfry
 
+.PHONY: rabbitmq
+rabbitmq: ## Install what the tests of events need, RabbitMQ and python3-pika, where apt-get can
+	@dev/rabbitmq.sh
+
 .PHONY: test
-test: bin/belfry bin/stack $(temporal) ## Run every test, against real servers
-	bin/stack exec -- go test -race -shuffle=on -parallel 4 -timeout 15m ./...
+test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
+	bin/stack exec --rabbitmq -- go test -race -shuffle=on -parallel 4 -timeout 15m ./...
 	cd dev && go test -race -shuffle=on -timeout 10m ./...
 
 FUZZTIME ?= 30s
@@ -67,8 +71,9 @@ bench: bin/belfry bin/stack .tools/bench $(temporal) ## Measure Belfry: SCENARIO
 	@cd bench && go build -o ../$@ .
 
 .PHONY: chaos
-chaos: bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000
-	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 bin/stack exec -- go test -race -v -timeout 60m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast' ./e2e
+chaos: rabbitmq bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000, streams of 5,000 events
+	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 \
+		bin/stack exec --rabbitmq -- go test -race -v -timeout 90m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast|Events' ./e2e
 
 .PHONY: lint
 lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, tidy, vet, lint, workflow determinism, known vulnerabilities

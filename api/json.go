@@ -1,9 +1,7 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/strictjson"
 )
 
 // strictJSON reads and writes JSON. A text that repeats a key, nests too deep,
@@ -29,7 +27,7 @@ func strictJSON() huma.Format {
 		Unmarshal: func(text []byte, v any) error {
 			// huma reads a body twice, first into an any: the check once is enough.
 			if _, first := v.(*any); first {
-				if err := checkJSON(text); err != nil {
+				if err := strictjson.Check(text, maxNesting); err != nil {
 					return err
 				}
 			}
@@ -38,36 +36,8 @@ func strictJSON() huma.Format {
 	}
 }
 
-func checkJSON(text []byte) error {
-	decoder := jsontext.NewDecoder(bytes.NewReader(text))
-	if err := decoder.SkipValue(); err != nil {
-		return describeJSON(err)
-	}
-	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more after the JSON value")
-	}
-	return nil
-}
-
-// describeJSON words a syntax error for a caller, without the library's name
-// and without quoting the body.
-func describeJSON(err error) error {
-	var syntax *jsontext.SyntacticError
-	if !errors.As(err, &syntax) {
-		return fmt.Errorf("not JSON: %w", err)
-	}
-	where := string(syntax.JSONPointer)
-	if len(where) > maxEcho {
-		where = where[:maxEcho] + "..."
-	}
-	if where != "" {
-		where = " at " + where
-	}
-	if errors.Is(err, jsontext.ErrDuplicateName) {
-		return fmt.Errorf("repeated key%s", where)
-	}
-	return fmt.Errorf("not JSON: %s%s, byte %d", strings.TrimPrefix(syntax.Err.Error(), "jsontext: "), where, syntax.ByteOffset)
-}
+// maxNesting is how deep a body may be nested.
+const maxNesting = 10_000
 
 // requireJSON refuses a body of another content type before it is read. An
 // audience's is not JSON.

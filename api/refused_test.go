@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -8,6 +9,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/template"
 )
 
 func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
@@ -119,6 +124,50 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		})
 	}
 	require.Empty(t, s.starts.started, "nothing is started")
+
+	// What comes another way is refused alike, but for what the store knows.
+	reader := api.NewRequestReader(template.New(), []string{"smtp"}, time.Now)
+	for _, test := range tests {
+		text, ok := test.body.(string)
+		if !ok {
+			encoded, err := json.Marshal(test.body)
+			require.NoError(t, err)
+			text = string(encoded)
+		}
+		p := s.refused(http.MethodPost, "/v1/notifications", test.status, test.body)
+		_, err := reader.Read([]byte(text))
+		knownToStore := test.at == "body.audience.id" && test.says != "uuid" || test.at == "body.rate" && test.says == "expires_at"
+		if test.status != http.StatusUnprocessableEntity || knownToStore || text == "" {
+			continue
+		}
+		var refusal *notify.Error
+		require.ErrorAs(t, err, &refusal, test.name)
+		require.Equal(t, notify.CodeInvalid, refusal.Code)
+		require.ElementsMatch(t, said(p.Errors), said(refusal.Fields), test.name)
+	}
+	_, err := reader.Read(nil)
+	require.ErrorContains(t, err, "body: not JSON: it is empty")
+}
+
+func said(fields []notify.FieldError) (said []string) {
+	for _, f := range fields {
+		said = append(said, f.Location+": "+f.Message)
+	}
+	return said
+}
+
+func TestARequestThatCameAnotherWay(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)
+	reader := api.NewRequestReader(template.New(), []string{"smtp"}, func() time.Time { return now })
+	got, err := reader.Read([]byte(`{"template":"welcome@2","to":[{"email":"ann@example.com","name":"Ann"},{"email":"ANN@example.com"},{"user_id":"u"}],
+		"data":{"film":12345678901234567890},"delay":"90m","tags":["a"],"metadata":{"order":"17"},"priority":"high","provider":"smtp"}`))
+	require.NoError(t, err)
+	due := now.Add(90 * time.Minute)
+	require.Equal(t, &notify.Request{
+		Template: "welcome@2", To: []notify.Recipient{{Email: "ann@example.com", Name: "Ann"}, {UserID: "u"}},
+		Data: `{"film":12345678901234567890}`, SendAt: &due, Tags: []string{"a"}, Metadata: `{"order":"17"}`, Priority: notify.PriorityHigh, Provider: "smtp",
+	}, got)
 }
 
 func keys(n int) map[string]string {

@@ -48,14 +48,18 @@ type recipient struct {
 
 // Resolve finds everything that is wrong with a request beyond its schema.
 func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
-	c := checks{prefix: prefix.String()}
+	return r.check(templatesOf(ctx), prefix.String())
+}
+
+func (r *notificationRequest) check(templates Templates, prefix string) []error {
+	c := checks{prefix: prefix}
 	switch {
 	case r.Template == "" && r.Content == nil:
 		c.add("template", "needs exactly one of template and content", nil)
 	case r.Template != "" && r.Content != nil:
 		c.add("content", "needs exactly one of template and content", nil)
 	case r.Content != nil:
-		c.errs = append(c.errs, checkBodies(ctx, c.prefix+".content", *r.Content)...)
+		c.errs = append(c.errs, checkBodies(templates, c.prefix+".content", *r.Content)...)
 	case !intake.TemplateRef.MatchString(r.Template):
 		c.add("template", "not a template's name or name@version", r.Template)
 	}
@@ -90,14 +94,15 @@ func (r *notificationRequest) Resolve(ctx huma.Context, prefix *huma.PathBuffer)
 // checkNow finds what is wrong with a request at this moment and under this
 // configuration. A replay is not asked that again: it was right when it came
 // first.
-func (s *Server) checkNow(r *notificationRequest) error {
+func (s *Server) checkNow(r *notificationRequest) error { return r.checkNow(s.Providers, s.now()) }
+
+func (r *notificationRequest) checkNow(providers []string, now time.Time) error {
 	var fields []notify.FieldError
-	if r.Provider != "" && !slices.Contains(s.Providers, r.Provider) {
+	if r.Provider != "" && !slices.Contains(providers, r.Provider) {
 		fields = append(fields, notify.FieldError{
-			Location: "body.provider", Message: "is none of those configured: " + strings.Join(s.Providers, ", "), Value: r.Provider,
+			Location: "body.provider", Message: "is none of those configured: " + strings.Join(providers, ", "), Value: r.Provider,
 		})
 	}
-	now := s.now()
 	due := r.due(now)
 	if due.After(now.Add(notify.Horizon)) {
 		at, value := "body.send_at", r.Delay

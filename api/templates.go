@@ -29,12 +29,17 @@ type TemplateBody struct {
 
 // Resolve checks the Liquid of every part.
 func (b *TemplateBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error {
-	return checkBodies(ctx, prefix.String()+".channels", b.Channels)
+	return checkBodies(templatesOf(ctx), prefix.String()+".channels", b.Channels)
+}
+
+func templatesOf(ctx huma.Context) Templates {
+	s, _ := ctx.Context().Value(serverKey{}).(*Server)
+	return s.Templates
 }
 
 // checkBodies finds everything that is wrong with content: no channel at all,
 // empty parts, faults in the Liquid.
-func checkBodies(ctx huma.Context, at string, bodies notify.Bodies) []error {
+func checkBodies(templates Templates, at string, bodies notify.Bodies) []error {
 	if bodies.Email == nil {
 		return []error{fieldError(at, "needs content for at least one channel", nil)}
 	}
@@ -45,8 +50,7 @@ func checkBodies(ctx huma.Context, at string, bodies notify.Bodies) []error {
 	if strings.TrimSpace(bodies.Email.HTML) == "" {
 		errs = append(errs, fieldError(at+".email.html", "must not be empty", nil))
 	}
-	s, _ := ctx.Context().Value(serverKey{}).(*Server)
-	for _, e := range s.Templates.Check(at, bodies) {
+	for _, e := range templates.Check(at, bodies) {
 		errs = append(errs, fieldError(e.Location, e.Message, e.Value))
 	}
 	return errs

@@ -15,10 +15,10 @@ import (
 	"github.com/belfry-notify/belfry/dev/stack"
 )
 
-const description = `Temporal, MongoDB (FerretDB), a mail catcher and the idp, on this machine, with Belfry or without.
+const description = `Temporal, MongoDB (FerretDB), RabbitMQ, a mail catcher and the idp, on this machine, with Belfry or without.
 
 An engine whose address is in the environment is not started: TEMPORAL_ADDRESS, BELFRY_MONGO_URI,
-BELFRY_SMTP_URL, BELFRY_IDP_ADDR. Every other BELFRY_ and TEMPORAL_ variable is passed on to Belfry.
+BELFRY_SMTP_URL, BELFRY_IDP_ADDR, BELFRY_AMQP_URL. Every other BELFRY_ and TEMPORAL_ variable is passed on to Belfry.
 The Temporal CLI is the one in TEMPORAL_CLI, on PATH, or in .tools.`
 
 type cli struct {
@@ -39,7 +39,7 @@ func (p places) config() (stack.Config, error) {
 	root, err := os.Getwd()
 	return stack.Config{
 		Root: root, Data: p.Data, Belfry: p.Belfry, Users: p.Users, Ports: p.Ports,
-		Persist: true, UI: true, Environ: os.Environ(), Out: os.Stdout,
+		Persist: true, UI: true, Broker: stack.AnyBroker, Environ: os.Environ(), Out: os.Stdout,
 	}, err
 }
 
@@ -64,10 +64,11 @@ func (c *enginesCommand) Run(ctx context.Context) error {
 }
 
 type execCommand struct {
-	Belfry  string   `env:"BELFRY_DEV_BINARY" default:"bin/belfry" help:"The belfry binary, for the idp."`
-	Users   string   `env:"BELFRY_DEV_USERS" default:"dev/users.yaml" help:"File of the idp's users."`
-	Persist bool     `help:"Temporal keeps its data on file, as in dev; in memory otherwise."`
-	Command []string `arg:"" passthrough:"" help:"What to run, after --."`
+	Belfry   string   `env:"BELFRY_DEV_BINARY" default:"bin/belfry" help:"The belfry binary, for the idp."`
+	Users    string   `env:"BELFRY_DEV_USERS" default:"dev/users.yaml" help:"File of the idp's users."`
+	RabbitMQ bool     `name:"rabbitmq" help:"RabbitMQ too, unless it is given."`
+	Persist  bool     `help:"Temporal keeps its data on file, as in dev; in memory otherwise."`
+	Command  []string `arg:"" passthrough:"" help:"What to run, after --."`
 }
 
 func (c *execCommand) Run(ctx context.Context) error {
@@ -85,6 +86,9 @@ func (c *execCommand) Run(ctx context.Context) error {
 	config := stack.Config{
 		Root: root, Belfry: c.Belfry, Users: c.Users,
 		Persist: c.Persist, Environ: os.Environ(), Out: os.Stderr,
+	}
+	if c.RabbitMQ {
+		config.Broker = stack.OwnBroker
 	}
 	code, err := stack.Exec(ctx, config, watch(), command)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // The engines are all given, so that exec only runs the command.
 var given = []string{
 	"TEMPORAL_ADDRESS=127.0.0.1:1", "BELFRY_MONGO_URI=mongodb://127.0.0.1:1/x",
-	"BELFRY_SMTP_URL=smtp://127.0.0.1:1", "BELFRY_IDP_ADDR=127.0.0.1:1",
+	"BELFRY_SMTP_URL=smtp://127.0.0.1:1", "BELFRY_IDP_ADDR=127.0.0.1:1", "BELFRY_AMQP_URL=amqp://127.0.0.1:1",
 }
 
 func TestExecRunsWhatFollowsTheDashes(t *testing.T) {
@@ -29,6 +29,7 @@ func TestExecRunsWhatFollowsTheDashes(t *testing.T) {
 		"after dashes":      {[]string{"exec", "--", "sh", "-c", "echo $TEMPORAL_ADDRESS; exit 3"}, 3, "127.0.0.1:1\n"},
 		"without dashes":    {[]string{"exec", "sh", "-c", "exit 4"}, 4, ""},
 		"flags of its own":  {[]string{"exec", "--persist", "--", "echo", "--help", "--", "x"}, 0, "--help -- x\n"},
+		"a given RabbitMQ":  {[]string{"exec", "--rabbitmq", "--", "sh", "-c", "echo $BELFRY_AMQP_URL"}, 0, "amqp://127.0.0.1:1\n"},
 		"nothing":           {[]string{"exec", "--"}, 1, ""},
 		"a missing command": {[]string{"exec", "--", "/none"}, 1, ""},
 		"success":           {[]string{"exec", "--", "true"}, 0, ""},

@@ -34,7 +34,7 @@ func newStack(t *testing.T, smtpURL string) *stack {
 	t.Helper()
 	require.FileExists(t, stackBinary, "build it with `make bin/stack`, or run `make test`")
 	s := &stack{args: []string{"dev", "--data", t.TempDir(), "--belfry", binary, "--users", "../dev/users.yaml"}}
-	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "idp"} {
+	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "amqp", "idp"} {
 		_, port, err := net.SplitHostPort(freeAddr(t))
 		require.NoError(t, err)
 		s.args = append(s.args, "--"+engine+"-port", port)
@@ -82,13 +82,13 @@ type tail struct{ log *syncBuffer }
 
 func (l tail) String() string { return l.log.tail() }
 
-// killAll ends every process of the stack at once, as a power cut does.
-func (s *stack) killAll() {
-	s.belfry.t.Helper()
-	for _, pid := range descendants(s.belfry.t, s.cmd.Process.Pid) {
+// killAll ends a process and all that it started at once, as a power cut does.
+func (p *process) killAll() {
+	p.t.Helper()
+	for _, pid := range descendants(p.t, p.cmd.Process.Pid) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 	}
-	<-s.exited
+	<-p.exited
 }
 
 // descendants are a process and all that it started, directly or not.

@@ -1,50 +1,160 @@
-// Package starter is the way in over RabbitMQ. It connects and keeps the
-// connection; events are not taken in yet.
+// Package starter is the way in over RabbitMQ: it takes events from a queue and
+// hands each to a Handler, until that has done with it.
+//
+// An event is acknowledged when it has been handled, or when it is, with the
+// reason, among the dead letters. Whatever else happens it comes again, so that
+// none is lost and a Handler may see one twice.
 package starter
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/belfry-notify/belfry/internal/event"
 )
 
-// Run holds a connection to the RabbitMQ at url until ctx ends, reconnecting
-// for ever. With an empty url there are no events, and it only waits.
-func Run(ctx context.Context, url string, log *slog.Logger) error {
-	if url == "" {
-		log.InfoContext(ctx, "events are off: BELFRY_AMQP_URL is not set")
+// Limits of a starter.
+const (
+	DefaultConcurrency = 64 // events handled at a time
+
+	handleTimeout  = 15 * time.Second // for one event
+	drainTimeout   = 10 * time.Second // for those under way at the end
+	closeTimeout   = 2 * time.Second  // for the connection to close
+	connectTimeout = 10 * time.Second
+	heartbeat      = 10 * time.Second
+	maxPause       = 5 * time.Second // between two tries while somebody is away
+)
+
+// A Handler does what is to be done about an event.
+type Handler interface {
+	// Handle returns nil when all is done, which it may be asked for again.
+	// notify.CodeUnavailable says that it cannot be done now; any other error,
+	// that it can never be: its text is the reason on the dead letter.
+	Handle(ctx context.Context, e *event.Event) error
+	// Ready says whether those are there whom Handle needs.
+	Ready(ctx context.Context) error
+}
+
+// Config is what a Starter needs to know and to call.
+type Config struct {
+	URL         string // of RabbitMQ; empty: there are no events
+	Handler     Handler
+	Log         *slog.Logger
+	Concurrency int // events handled at a time; 0: DefaultConcurrency
+}
+
+// Counters say what became of the messages that were taken.
+type Counters struct {
+	Handled      atomic.Int64
+	DeadLettered atomic.Int64
+	Requeued     atomic.Int64 // left for later or for another starter
+	Connections  atomic.Int64 // made to RabbitMQ
+}
+
+// A Starter takes in events.
+type Starter struct {
+	Config
+	Counters Counters
+
+	drain time.Duration // for those under way at the end
+}
+
+// New makes a Starter that begins when it is Run.
+func New(cfg Config) *Starter {
+	if cfg.Concurrency == 0 {
+		cfg.Concurrency = DefaultConcurrency
+	}
+	return &Starter{Config: cfg, drain: drainTimeout}
+}
+
+// Run takes in events until ctx ends, whatever becomes of RabbitMQ, and then
+// finishes those that it holds.
+func (s *Starter) Run(ctx context.Context) error {
+	if s.URL == "" {
+		s.Log.InfoContext(ctx, "events are off: BELFRY_AMQP_URL is not set")
 		<-ctx.Done()
 		return nil
 	}
+	pause := newPause()
 	for ctx.Err() == nil {
-		connection, err := connect(ctx, url, log)
-		if err != nil {
-			return nil //nolint:nilerr // told to stop
+		began := time.Now()
+		err := s.session(ctx)
+		if ctx.Err() != nil {
+			break
 		}
-		log.InfoContext(ctx, "connected to RabbitMQ")
-		closed := connection.NotifyClose(make(chan *amqp.Error, 1))
-		select {
-		case <-ctx.Done():
-			_ = connection.Close() // nothing is under way on it
-		case err := <-closed:
-			log.WarnContext(ctx, "connection to RabbitMQ lost", "error", err)
+		if time.Since(began) > 2*maxPause { // it was there for a while
+			pause.Reset()
 		}
+		next := pause.NextBackOff()
+		s.Log.WarnContext(ctx, "RabbitMQ cannot be used, trying again", "error", err, "next_try", next.Round(time.Millisecond))
+		wait(ctx, next)
 	}
-	return nil
+	s.Log.InfoContext(ctx, "no more events are taken", "handled", s.Counters.Handled.Load(),
+		"dead_lettered", s.Counters.DeadLettered.Load(), "requeued", s.Counters.Requeued.Load())
+	return nil //nolint:nilerr // told to stop
 }
 
-// connect tries until RabbitMQ is there or ctx ends.
-func connect(ctx context.Context, url string, log *slog.Logger) (*amqp.Connection, error) {
-	return backoff.Retry(ctx, func() (*amqp.Connection, error) {
-		return amqp.DialConfig(url, amqp.Config{
-			Heartbeat:  10 * time.Second,
-			Properties: amqp.Table{"connection_name": "belfry starter"},
-		})
-	}, backoff.WithMaxElapsedTime(0),
-		backoff.WithNotify(func(err error, next time.Duration) {
-			log.WarnContext(ctx, "RabbitMQ is away, waiting", "error", err, "next_try", next.Round(time.Millisecond))
-		}))
+// newPause is how long to wait between tries: from a quarter of a second up.
+func newPause() *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.Multiplier, pause.MaxInterval = 250*time.Millisecond, 2, maxPause
+	return pause
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// session takes in events over one connection until that is lost, which is the
+// error, or ctx ends.
+func (s *Starter) session(ctx context.Context) error {
+	connection, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.CloseDeadline(time.Now().Add(closeTimeout)) }() // it may be lost already
+	if err := declare(connection); err != nil {
+		return err
+	}
+	session, err := newSession(s, connection)
+	if err != nil {
+		return err
+	}
+	s.Counters.Connections.Add(1)
+	s.Log.InfoContext(ctx, "connected to RabbitMQ")
+	return session.run(ctx)
+}
+
+// connect gives up when ctx ends, also in the middle of the handshake.
+func (s *Starter) connect(ctx context.Context) (*amqp.Connection, error) {
+	forget := func() bool { return true }
+	connection, err := amqp.DialConfig(s.URL, amqp.Config{
+		Heartbeat:  heartbeat,
+		Properties: amqp.Table{"connection_name": "belfry starter"},
+		Dial: func(network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			forget = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			return conn, conn.SetDeadline(time.Now().Add(connectTimeout)) // until the handshake is over
+		},
+	})
+	if !forget() && err == nil {
+		return connection, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to RabbitMQ: %w", err)
+	}
+	return connection, nil
 }

@@ -25,7 +25,6 @@ import (
 	"github.com/belfry-notify/belfry/internal/store"
 	"github.com/belfry-notify/belfry/internal/telemetry"
 	"github.com/belfry-notify/belfry/internal/template"
-	"github.com/belfry-notify/belfry/starter"
 	"github.com/belfry-notify/belfry/worker"
 	"github.com/belfry-notify/belfry/workflows"
 )
@@ -47,16 +46,9 @@ func (workerCommand) Run(ctx context.Context) error {
 	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runWorker(ctx, run) }, (*belfry).openProviders)
 }
 
-// Run takes in events. It needs nobody but RabbitMQ.
+// Run takes in events.
 func (starterCommand) Run(ctx context.Context) error {
-	cfg, err := config.LoadStarter(os.LookupEnv)
-	if err != nil {
-		return err
-	}
-	log := newLogger(cfg.Log)
-	err = starter.Run(ctx, cfg.AMQPURL, log)
-	log.InfoContext(ctx, "stopped")
-	return err
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runStarter(ctx, run, false) })
 }
 
 // Run does all of the above.
@@ -64,7 +56,7 @@ func (allCommand) Run(ctx context.Context) error {
 	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) {
 		b.runAPI(ctx, run, true)
 		b.runWorker(ctx, run)
-		run.Go(func() error { return starter.Run(ctx, b.cfg.AMQPURL, b.log) })
+		b.runStarter(ctx, run, true)
 	}, (*belfry).openProviders)
 }
 

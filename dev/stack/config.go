@@ -1,5 +1,5 @@
 // Package stack starts and stops what Belfry needs on one machine: Temporal,
-// MongoDB, a mail catcher, the idp, and Belfry itself.
+// MongoDB, RabbitMQ, a mail catcher, the idp, and Belfry itself.
 package stack
 
 import (
@@ -25,6 +25,7 @@ type Config struct {
 	Ports   Ports
 	Persist bool // Temporal on file; in memory otherwise
 	UI      bool // Temporal's UI
+	Broker  Broker
 
 	belfry bool // Belfry runs too
 
@@ -40,7 +41,13 @@ type Ports struct {
 	Mongo      int `name:"mongo-port" env:"BELFRY_DEV_MONGO_PORT" default:"27017" help:"MongoDB (FerretDB)."`
 	SMTP       int `name:"smtp-port" env:"BELFRY_DEV_SMTP_PORT" default:"1025" help:"The mail catcher."`
 	Mail       int `name:"mail-port" env:"BELFRY_DEV_MAIL_PORT" default:"8025" help:"The page that shows the mail."`
+	AMQP       int `name:"amqp-port" env:"BELFRY_DEV_AMQP_PORT" default:"5672" help:"RabbitMQ."`
 	IDP        int `name:"idp-port" env:"BELFRY_DEV_IDP_PORT" default:"50051" help:"The idp."`
+
+	// Nobody needs to know these. 0: another one each time, without Management.
+	Epmd       int `kong:"-"` // Erlang's, for RabbitMQ alone
+	ErlangDist int `kong:"-"` // how RabbitMQ's nodes would talk
+	Management int `kong:"-"` // RabbitMQ's HTTP API
 }
 
 // address is where a port is on this machine.

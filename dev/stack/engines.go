@@ -12,9 +12,11 @@ const (
 	envMongo      = "BELFRY_MONGO_URI"
 	envSMTP       = "BELFRY_SMTP_URL"
 	envIDP        = "BELFRY_IDP_ADDR"
+	envAMQP       = "BELFRY_AMQP_URL"
 	envTemporal   = "TEMPORAL_ADDRESS"
 	envTemporalUI = "BELFRY_TEMPORAL_UI_URL"
-	envCatcher    = "BELFRY_TEST_CATCHER" // the mail page, for tests
+	envCatcher    = "BELFRY_TEST_CATCHER"  // the mail page, for tests
+	envRabbitMQ   = "BELFRY_TEST_RABBITMQ" // RabbitMQ's HTTP API, for tests
 )
 
 // An engine is a part of the stack that others need.
@@ -41,6 +43,11 @@ func (s *Stack) engines() []engine {
 		}},
 		{"idp", envIDP, s.startIDP, func() string { return address(ports.IDP) }},
 	}
+	if s.broker.server != "" {
+		all = append(all, engine{"RabbitMQ", envAMQP, s.startRabbitMQ, func() string {
+			return address(ports.AMQP)
+		}})
+	}
 	given := environ(s.config.Environ)
 	var wanted []engine
 	for _, e := range all {
@@ -62,6 +69,12 @@ func (s *Stack) offers() environ {
 	if !given.given(envSMTP) {
 		env = env.offer(envSMTP, "smtp://"+address(ports.SMTP)).
 			offer(envCatcher, "http://"+address(ports.Mail))
+	}
+	if s.broker.url != "" {
+		env = env.offer(envAMQP, s.broker.url)
+	}
+	if s.broker.server != "" && ports.Management != 0 {
+		env = env.offer(envRabbitMQ, s.managementURL())
 	}
 	if !given.given(envTemporal) && s.config.UI {
 		env = env.offer(envTemporalUI, "http://"+address(ports.TemporalUI))
@@ -89,6 +102,8 @@ func (s *Stack) check() error {
 		case envSMTP:
 			listeners = append(listeners, listener{"mail catcher", ports.SMTP, "smtp-port"},
 				listener{"mail page", ports.Mail, "mail-port"})
+		case envAMQP:
+			listeners = append(listeners, listener{"RabbitMQ", ports.AMQP, "amqp-port"})
 		case envIDP:
 			needBelfry = true
 			listeners = append(listeners, listener{"idp", ports.IDP, "idp-port"})

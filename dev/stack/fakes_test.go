@@ -21,6 +21,9 @@ import (
 // pidsVariable names the folder where the fakes write their process ids.
 const pidsVariable = "FAKE_PIDS"
 
+// brokerVariable has the fake stack run a RabbitMQ.
+const brokerVariable = "FAKE_BROKER"
+
 // TestMain lets the test binary stand in for the processes of a stack.
 func TestMain(m *testing.M) {
 	role := ""
@@ -95,6 +98,9 @@ func fakeStack(data string) {
 	config := Config{
 		Root: filepath.Dir(data), Data: data, Belfry: os.Args[0], Ports: ports,
 		Environ: append(os.Environ(), envTemporal+"=127.0.0.1:1"), Out: os.Stderr,
+	}
+	if os.Getenv(brokerVariable) != "" {
+		config.Broker, config.Persist = OwnBroker, true
 	}
 	must(runWith(context.Background(), config, func(s *Stack) error {
 		_, err := s.startCommand([]string{os.Args[0], "sleep"})

@@ -57,10 +57,16 @@ func taken(port int) bool {
 // systems hand out for port 0 and for outgoing connections, so that nobody
 // takes one by chance before our engine does.
 func freePorts() (Ports, error) {
-	const low, high = 20000, 32000
 	var p Ports
+	return p, findPorts(&p.HTTP, &p.Temporal, &p.TemporalUI, &p.Mongo, &p.SMTP, &p.Mail, &p.IDP,
+		&p.AMQP, &p.Management, &p.Epmd, &p.ErlangDist)
+}
+
+// findPorts sets each to a free port, to different ones.
+func findPorts(ports ...*int) error {
+	const low, high = 20000, 32000
 	used := map[int]bool{}
-	for _, port := range []*int{&p.HTTP, &p.Temporal, &p.TemporalUI, &p.Mongo, &p.SMTP, &p.Mail, &p.IDP} {
+	for _, port := range ports {
 		for range 1000 {
 			candidate := low + rand.IntN(high-low)
 			if !used[candidate] && !taken(candidate) {
@@ -69,8 +75,8 @@ func freePorts() (Ports, error) {
 			}
 		}
 		if *port == 0 {
-			return p, errors.New("found no free port")
+			return errors.New("found no free port")
 		}
 	}
-	return p, nil
+	return nil
 }

@@ -53,6 +53,9 @@ func run(ctx context.Context, config Config, watch []string, then func(*Stack) e
 		return err
 	}
 	defer s.stop()
+	if s.broker.off != "" {
+		s.printf("events are off: %s", s.broker.off)
+	}
 	s.printf("starting %s ...", s.names())
 	err = s.startEngines(ctx)
 	if err == nil {
@@ -102,7 +105,7 @@ func (s *Stack) notDefault() []string {
 	}
 	given := environ(s.config.Environ)
 	var lines []string
-	for _, name := range []string{envHTTP, envMongo, envSMTP, envIDP, envTemporal, envTemporalUI} {
+	for _, name := range []string{envHTTP, envMongo, envSMTP, envIDP, envAMQP, envTemporal, envTemporalUI} {
 		value := s.env.get(name)
 		if value != "" && value != defaults[name] && !given.given(name) {
 			lines = append(lines, fmt.Sprintf("%s='%s'", name, value))

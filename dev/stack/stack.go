@@ -28,6 +28,9 @@ type Stack struct {
 	ferret   *ferret.Server
 	temporal *child
 	idp      *child
+	broker   broker
+	epmd     *child
+	rabbitmq *child
 	belfry   *child
 
 	printing sync.Mutex
@@ -43,8 +46,12 @@ func newStack(config Config, watch []string) (*Stack, error) {
 	if s.lock, err = lock(s.config.data()); err != nil {
 		return nil, err
 	}
-	s.env = s.offers()
-	if err := s.prepare(watch); err != nil {
+	s.broker, err = s.config.chooseBroker()
+	if err == nil {
+		s.env = s.offers()
+		err = s.prepare(watch)
+	}
+	if err != nil {
 		return nil, errors.Join(err, unlock(s.lock))
 	}
 	return s, nil
@@ -156,6 +163,9 @@ func (s *Stack) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopDeadline)
 	defer cancel()
 	s.belfry.stop(5 * time.Second)
+	if s.config.Persist && s.rabbitmq != nil {
+		s.rabbitmq.signal(syscall.SIGTERM) // it takes a second, as the others do
+	}
 	s.idp.stop(time.Second)
 	if s.config.Persist {
 		s.temporal.stop(2 * time.Second)
@@ -163,6 +173,12 @@ func (s *Stack) stop() {
 		s.temporal.signal(syscall.SIGKILL) // it has nothing to save
 		<-s.temporal.ended
 	}
+	if s.config.Persist {
+		s.rabbitmq.stop(3 * time.Second)
+	} else {
+		s.rabbitmq.stop(0)
+	}
+	s.epmd.stop(0)
 	if s.ferret != nil {
 		if err := s.ferret.Stop(ctx); err != nil {
 			s.printf("MongoDB: %v", err)

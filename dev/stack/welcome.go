@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -61,6 +62,18 @@ func (s *Stack) seedOnceReady(ctx context.Context) {
 	}
 }
 
+// eventsAt says where to publish events, without a password that was given.
+func (s *Stack) eventsAt() string {
+	at := s.broker.url
+	if at == "" {
+		at = envAMQP
+		if given, err := url.Parse(s.env.get(envAMQP)); err == nil {
+			at = given.Redacted()
+		}
+	}
+	return at + " exchange belfry.events"
+}
+
 // welcome says where to look and what to try first.
 func (s *Stack) welcome() {
 	s.printf("\nBelfry is up. Ctrl-C stops it; what it knows is kept in %s.", s.config.Data)
@@ -71,6 +84,9 @@ func (s *Stack) welcome() {
 	}
 	if s.catcher != nil {
 		s.printf("  mail         http://%s", s.catcher.HTTPAddr())
+	}
+	if s.env.given(envAMQP) {
+		s.printf("  events       %s", s.eventsAt())
 	}
 	s.printf("\nSend a first notification:\n")
 	s.printf(`curl -s %s/v1/notifications -H 'Content-Type: application/json' -d '{"template":"welcome","to":[{"user_id":"%s"}],"data":{"film":"Solaris"}}'`+"\n",

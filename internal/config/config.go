@@ -21,8 +21,8 @@ const Prefix = "BELFRY_"
 
 // Config is everything that can be set. Each field names its variable.
 type Config struct {
-	Starter
-
+	Log                Log
+	AMQPURL            string                 // AMQP_URL, empty: no events
 	HTTPAddr           string                 // HTTP_ADDR
 	MongoURI           string                 // MONGO_URI
 	IDP                idp.Config             // IDP_ADDR, IDP_TLS, IDP_CA_FILE, IDP_TOKEN
@@ -57,18 +57,13 @@ type Log struct {
 	Format string     // LOG_FORMAT: text or json
 }
 
-// A Starter is what the starter alone needs.
-type Starter struct {
-	Log     Log
-	AMQPURL string // AMQP_URL, empty: no events
-}
-
 // Load reads the whole configuration; lookup is os.LookupEnv or stands in for
 // it. An empty variable counts as not set. The error is an *Error.
 func Load(lookup func(string) (string, bool)) (Config, error) {
 	l := loader{lookup: lookup}
 	c := Config{
-		Starter:       l.starter(),
+		Log:           l.log(),
+		AMQPURL:       l.amqp("AMQP_URL"),
 		HTTPAddr:      l.address("HTTP_ADDR", "127.0.0.1:8080"),
 		MongoURI:      l.mongo("MONGO_URI", "mongodb://127.0.0.1:27017/belfry"),
 		IDP:           l.idp(),
@@ -98,12 +93,6 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 	return c, l.err
 }
 
-// LoadStarter reads what the starter needs, as Load does.
-func LoadStarter(lookup func(string) (string, bool)) (Starter, error) {
-	l := loader{lookup: lookup}
-	return l.starter(), l.err
-}
-
 // LoadLog reads how to log, as Load does.
 func LoadLog(lookup func(string) (string, bool)) (Log, error) {
 	l := loader{lookup: lookup}
@@ -113,5 +102,3 @@ func LoadLog(lookup func(string) (string, bool)) (Log, error) {
 func (l *loader) log() Log {
 	return Log{Level: l.level("LOG_LEVEL", slog.LevelInfo), Format: l.oneOf("LOG_FORMAT", "text", "json")}
 }
-
-func (l *loader) starter() Starter { return Starter{Log: l.log(), AMQPURL: l.amqp("AMQP_URL")} }

@@ -44,7 +44,7 @@ func (v variables) lookup(name string) (string, bool) {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	want := Config{
-		Starter:  Starter{Log: Log{Level: slog.LevelInfo, Format: "text"}},
+		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 		HTTPAddr: "127.0.0.1:8080",
 		MongoURI: "mongodb://127.0.0.1:27017/belfry",
 		IDP:      idp.Config{Addr: "127.0.0.1:50051"},
@@ -90,7 +90,8 @@ func TestEveryVariable(t *testing.T) {
 	require.NotNil(t, got.SendGridWebhookKey)
 	got.SendGridWebhookKey = nil
 	require.Equal(t, Config{
-		Starter:  Starter{Log: Log{Level: slog.LevelDebug, Format: "json"}, AMQPURL: "amqps://u:p%2Fw@rabbit:5671/v"},
+		Log:      Log{Level: slog.LevelDebug, Format: "json"},
+		AMQPURL:  "amqps://u:p%2Fw@rabbit:5671/v",
 		HTTPAddr: ":80",
 		MongoURI: "mongodb://u:p%40@a:1,b:2/x?replicaSet=r",
 		IDP:      idp.Config{Addr: "idp.example:443", TLS: true, CAFile: pem, Token: "token"},
@@ -209,18 +210,10 @@ func TestSRVIsNotLookedUp(t *testing.T) {
 
 func TestARoleReadsOnlyWhatItNeeds(t *testing.T) {
 	t.Parallel()
-	others := variables{"SMTP_URL": "wrong", "MONGO_URI": "wrong", "IDP_ADDR": "wrong", "LOG_FORMAT": "json", "AMQP_URL": "amqp://rabbit"}
-	s, err := LoadStarter(others.lookup)
-	require.NoError(t, err)
-	require.Equal(t, Starter{Log: Log{Format: "json"}, AMQPURL: "amqp://rabbit"}, s)
-
-	others["AMQP_URL"] = "wrong"
+	others := variables{"SMTP_URL": "wrong", "MONGO_URI": "wrong", "IDP_ADDR": "wrong", "AMQP_URL": "wrong", "LOG_FORMAT": "json"}
 	log, err := LoadLog(others.lookup)
 	require.NoError(t, err)
 	require.Equal(t, Log{Format: "json"}, log)
-	_, err = LoadStarter(others.lookup)
-	requireNamed(t, "AMQP_URL", err)
-
 	_, err = LoadLog(variables{"LOG_LEVEL": "loud"}.lookup)
 	requireNamed(t, "LOG_LEVEL", err)
 }

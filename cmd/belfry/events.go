@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/intake"
+	"github.com/belfry-notify/belfry/starter"
+	"github.com/belfry-notify/belfry/workflows"
+)
+
+// runStarter takes in events; eager says that a worker runs beside it.
+func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group, eager bool) {
+	events := &intake.Events{
+		Store: b.store,
+		Intake: &intake.Intake{
+			Store: b.store, Starter: workflows.NewStarter(b.temporal, b.namespace, eager), DirectLimit: b.cfg.DirectLimit,
+		},
+		Read:  api.NewRequestReader(b.templates, b.cfg.EmailProvider, time.Now).Read,
+		Check: b.check,
+		Log:   b.log,
+		Now:   time.Now,
+
+		AudienceRetention: b.cfg.AudienceRetention,
+	}
+	run.Go(func() error {
+		return starter.New(starter.Config{URL: b.cfg.AMQPURL, Handler: events, Log: b.log}).Run(ctx)
+	})
+}
+
+// check says which neighbour is away without whom nothing can be accepted.
+func (b *belfry) check(ctx context.Context) error {
+	for name, check := range b.checks() {
+		if err := check(ctx); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
