@@ -46,8 +46,10 @@ rabbitmq: ## Install what the tests of events need, RabbitMQ and python3-pika, w
 
 .PHONY: test
 test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
-	bin/stack exec --rabbitmq -- go test -race -shuffle=on -parallel 4 -timeout 15m ./...
-	cd dev && go test -race -shuffle=on -timeout 10m ./...
+	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"
+	@{ bin/stack exec --rabbitmq -- go test -race -shuffle=on -parallel 4 -timeout 25m ./... && \
+		cd dev && go test -race -shuffle=on -timeout 10m ./...; } 2>&1 | tee .tools/test.log || \
+		{ echo "failed, in short:"; grep -E '^ *--- FAIL|^FAIL|^panic:|^[[:blank:]]+Test[^:]*\([0-9ms]+\)$$|DATA RACE' .tools/test.log; exit 1; }
 
 FUZZTIME ?= 30s
 

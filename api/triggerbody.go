@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/schedule"
 	"github.com/belfry-notify/belfry/internal/trigger"
@@ -45,7 +46,7 @@ func (b *TriggerBody) Resolve(ctx huma.Context, prefix *huma.PathBuffer) []error
 	if hasControl(b.EventType) {
 		c.add("event_type", "must not hold control characters", nil)
 	}
-	if b.EventType == trigger.SendType {
+	if b.EventType == event.SendType {
 		c.add("event_type", "an event of this type is a notification by itself, and needs no trigger", b.EventType)
 	}
 	_, err := trigger.Compile(b.definition("", time.Time{}))

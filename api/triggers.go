@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/trigger"
 )
@@ -162,8 +163,8 @@ func (s *Server) testTrigger(ctx context.Context, in *testTriggerInput) (*testTr
 	return out, nil
 }
 
-func (b *eventBody) event(defaultType string) *trigger.Event {
-	e := &trigger.Event{ID: b.ID, Source: b.Source, Type: b.Type, Subject: b.Subject, Data: b.Data.RawMessage}
+func (b *eventBody) event(defaultType string) *event.Event {
+	e := &event.Event{ID: b.ID, Source: b.Source, Type: b.Type, Subject: b.Subject, Data: b.Data.RawMessage}
 	if e.Type == "" {
 		e.Type = defaultType
 	}

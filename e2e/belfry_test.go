@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,17 +63,12 @@ type process struct {
 // the servers. It is stopped when the test ends, and must not have raced.
 func start(t *testing.T, variables map[string]string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), log: &syncBuffer{}, exited: make(chan struct{})}
-	p.cmd.Env = os.Environ()
+	command := exec.Command(binary, args...)
+	command.Env = os.Environ()
 	for name, value := range variables {
-		p.cmd.Env = append(p.cmd.Env, name+"="+value)
+		command.Env = append(command.Env, name+"="+value)
 	}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.exited)
-	}()
+	p := startCommand(t, command)
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
@@ -79,6 +76,20 @@ func start(t *testing.T, variables map[string]string, args ...string) *process {
 		}
 		require.NotContains(t, p.log.String(), "DATA RACE")
 	})
+	return p
+}
+
+// startCommand starts a command and waits for its end beside the test.
+func startCommand(t *testing.T, command *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: command, log: &syncBuffer{}, exited: make(chan struct{})}
+	command.Stdout, command.Stderr = p.log, p.log
+	command.WaitDelay = patience // for what outlives it and keeps its output open
+	require.NoError(t, command.Start())
+	go func() {
+		p.err = command.Wait()
+		close(p.exited)
+	}()
 	return p
 }
 
@@ -122,13 +133,26 @@ func (b *syncBuffer) tail() string {
 	return s[max(0, len(s)-8000):]
 }
 
-// freeAddr is an address on this machine that nobody listens on.
+// given are the ports that freeAddr gave.
+var given sync.Map
+
+// freeAddr is an address on this machine that nobody listens on. Its port is
+// below those that systems hand out, so that nobody gets it by chance while a
+// test has a server come and go there.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(10000)))
+		if _, taken := given.LoadOrStore(addr, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
+	require.Fail(t, "found no free port")
+	return ""
 }
 
 // A belfry is a running Belfry with a database and a namespace of its own.
@@ -190,6 +214,9 @@ var welcome = map[string]any{"name": "welcome", "channels": map[string]any{"emai
 
 // patience is how long a test waits for something that must come.
 const patience = 60 * time.Second
+
+// busy is what a busy machine may add to what has a time of its own.
+const busy = 5 * time.Second
 
 // eventually polls until a condition holds.
 func (b *belfry) eventually(what string, condition func() bool) {

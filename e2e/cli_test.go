@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -31,7 +33,9 @@ type commandLine struct {
 // run gives what a command printed and its exit code.
 func (c commandLine) run(args ...string) (out, complaints string, code int) {
 	c.t.Helper()
-	command := exec.Command(binary, args...)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, binary, args...)
 	command.Env = append(command.Environ(), "BELFRY_SERVER="+c.b.url)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
@@ -59,7 +63,12 @@ func (c commandLine) start(args ...string) *process {
 }
 
 func (p *process) wait() int {
-	<-p.exited
+	select {
+	case <-p.exited:
+	case <-time.After(2 * patience):
+		p.kill()
+		require.Fail(p.t, "the command does not end", p.log.tail())
+	}
 	return p.cmd.ProcessState.ExitCode()
 }
 

@@ -45,7 +45,7 @@ func TestEventsFromPython(t *testing.T) {
 	b.ready()
 	b.eventually("connected", func() bool { return strings.Contains(p.log.String(), "connected to RabbitMQ") })
 	domain := newDomain()
-	out, err := exec.Command(python(t), "testdata/producer.py", b.variables["BELFRY_AMQP_URL"], domain).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), python(t), "testdata/producer.py", b.variables["BELFRY_AMQP_URL"], domain).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	b.eventually("four mails", func() bool { return len(server.mails()) == 4 })
 	for _, name := range []string{"structured", "underscore", "colon", "plain"} {

@@ -33,7 +33,7 @@ type takenMail struct{ messageID, body string }
 func newMailServer(t *testing.T) *mailServer {
 	t.Helper()
 	m := &mailServer{taken: map[string][]takenMail{}}
-	m.listen(t, "127.0.0.1:0")
+	m.listen(t, freeAddr(t))
 	t.Cleanup(func() { m.smtp.Close() })
 	return m
 }

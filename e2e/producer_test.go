@@ -162,23 +162,17 @@ func newBroker(t *testing.T) *broker {
 // up starts RabbitMQ, with what it had, and waits until it is there.
 func (r *broker) up() {
 	r.t.Helper()
-	p := &process{t: r.t, cmd: exec.Command(stackBinary, r.args...), log: &syncBuffer{}, exited: make(chan struct{})}
+	command := exec.Command(stackBinary, r.args...)
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "BELFRY_") {
-			p.cmd.Env = append(p.cmd.Env, variable)
+			command.Env = append(command.Env, variable)
 		}
 	}
 	// All others are given.
-	p.cmd.Env = append(p.cmd.Env, "BELFRY_MONGO_URI=mongodb://127.0.0.1:1/x", "BELFRY_SMTP_URL=smtp://127.0.0.1:1", "BELFRY_IDP_ADDR=127.0.0.1:1", "TEMPORAL_ADDRESS=127.0.0.1:1")
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	require.NoError(r.t, p.cmd.Start())
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.exited)
-	}()
-	r.process = p
+	command.Env = append(command.Env, "BELFRY_MONGO_URI=mongodb://127.0.0.1:1/x", "BELFRY_SMTP_URL=smtp://127.0.0.1:1", "BELFRY_IDP_ADDR=127.0.0.1:1", "TEMPORAL_ADDRESS=127.0.0.1:1")
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r.process = startCommand(r.t, command)
 	require.Eventually(r.t, func() bool {
-		return strings.Contains(p.log.String(), "Ctrl-C stops them.")
-	}, patience, 50*time.Millisecond, "RabbitMQ is ready:\n%s", tail{p.log})
+		return strings.Contains(r.log.String(), "Ctrl-C stops them.")
+	}, patience, 50*time.Millisecond, "RabbitMQ is ready:\n%s", tail{r.log})
 }

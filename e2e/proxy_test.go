@@ -24,7 +24,7 @@ type proxy struct {
 
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
-	p := &proxy{t: t, target: target, addr: "127.0.0.1:0", open: map[net.Conn]bool{}}
+	p := &proxy{t: t, target: target, addr: freeAddr(t), open: map[net.Conn]bool{}}
 	p.restore()
 	t.Cleanup(p.cut)
 	return p

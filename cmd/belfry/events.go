@@ -9,6 +9,7 @@ import (
 
 	"github.com/belfry-notify/belfry/api"
 	"github.com/belfry-notify/belfry/internal/intake"
+	"github.com/belfry-notify/belfry/internal/trigger"
 	"github.com/belfry-notify/belfry/starter"
 	"github.com/belfry-notify/belfry/workflows"
 )
@@ -20,10 +21,11 @@ func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group, eager bool
 		Intake: &intake.Intake{
 			Store: b.store, Starter: workflows.NewStarter(b.temporal, b.namespace, eager), DirectLimit: b.cfg.DirectLimit,
 		},
-		Read:  api.NewRequestReader(b.templates, b.cfg.EmailProvider, time.Now).Read,
-		Check: b.check,
-		Log:   b.log,
-		Now:   time.Now,
+		Triggers: trigger.NewSet(b.store, b.log),
+		Read:     api.NewRequestReader(b.templates, b.cfg.EmailProvider, time.Now).Read,
+		Check:    b.check,
+		Log:      b.log,
+		Now:      time.Now,
 
 		AudienceRetention: b.cfg.AudienceRetention,
 	}

@@ -11,7 +11,7 @@ import (
 
 // How long things may take.
 const (
-	startDeadline = 60 * time.Second // for each engine to be ready
+	startDeadline = 3 * time.Minute // for each engine to be ready
 	stopDeadline  = 9 * time.Second  // for all of it to end
 )
 

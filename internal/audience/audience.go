@@ -30,10 +30,14 @@ type Audience struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
+// KeptAfter is how long after a notification expires its audience must be kept:
+// until then it has ended.
+const KeptAfter = 24 * time.Hour
+
 // KeptFor says whether the audience is there until a notification to it has
-// ended: a day after it expires.
+// ended.
 func (a *Audience) KeptFor(n *notify.Notification) bool {
-	return !a.ExpiresAt.Before(n.ExpiresAt.Add(24 * time.Hour))
+	return !a.ExpiresAt.Before(n.ExpiresAt.Add(KeptAfter))
 }
 
 // A Line is a recipient and where it was read. The recipient has not been

@@ -20,6 +20,10 @@ import (
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
+// SendType is the type of an event whose data is a request as
+// POST /v1/notifications takes it. No trigger takes such events.
+const SendType = "belfry.notification.send"
+
 // Limits of a message.
 const (
 	MaxBytes     = 1 << 20 // the body

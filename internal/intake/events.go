@@ -15,11 +15,8 @@ import (
 	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/trigger"
 )
-
-// SendType is the type of an event whose data is a request as
-// POST /v1/notifications takes it.
-const SendType = "belfry.notification.send"
 
 // An EventStore keeps what events are made into.
 type EventStore interface {
@@ -29,18 +26,10 @@ type EventStore interface {
 	DeleteAudience(ctx context.Context, id string, now time.Time) error
 }
 
-// Triggers find what is to be sent because of an event.
+// Triggers are the enabled triggers for events of a type. The error is
+// notify.CodeUnavailable where they cannot be read.
 type Triggers interface {
-	// Match gives a Match for each trigger that the event concerns. The error is
-	// notify.CodeUnavailable where the triggers cannot be read.
-	Match(ctx context.Context, e *event.Event) ([]Match, error)
-}
-
-// A Match is what a trigger makes of an event.
-type Match struct {
-	Trigger string          // its name
-	Request *notify.Request // may name any number of recipients, each once
-	Err     error           // or why the trigger can make nothing of the event
+	For(ctx context.Context, eventType string) ([]*trigger.Program, error)
 }
 
 // Events makes notifications of events: once for each event and trigger, however
@@ -48,8 +37,8 @@ type Match struct {
 type Events struct {
 	Store    EventStore
 	Intake   *Intake
-	Triggers Triggers                                   // nil: there are none
-	Read     func(body []byte) (*notify.Request, error) // of an event of SendType
+	Triggers Triggers
+	Read     func(body []byte) (*notify.Request, error) // of an event of event.SendType
 	Check    func(ctx context.Context) error            // asks the neighbours
 	Log      *slog.Logger
 	Now      func() time.Time
@@ -67,7 +56,7 @@ func (v *Events) Ready(ctx context.Context) error { return v.Check(ctx) }
 // depend on each other: the error is about those that failed, by their names.
 // notify.CodeUnavailable says that it is to be asked again.
 func (v *Events) Handle(ctx context.Context, e *event.Event) error {
-	if e.Type == SendType {
+	if e.Type == event.SendType {
 		return v.accept(ctx, notificationID(e, ""), func() (*notify.Request, error) {
 			if e.Data == nil {
 				return nil, invalid("body", "is missing: the event has no data", nil)
@@ -75,26 +64,29 @@ func (v *Events) Handle(ctx context.Context, e *event.Event) error {
 			return v.Read(e.Data)
 		})
 	}
-	var matches []Match
-	if v.Triggers != nil {
-		var err error
-		if matches, err = v.Triggers.Match(ctx, e); err != nil {
-			return err
-		}
+	triggers, err := v.Triggers.For(ctx, e.Type)
+	if err != nil {
+		return err
 	}
-	if len(matches) == 0 {
+	if len(triggers) == 0 {
 		v.Ignored.Add(1)
 		v.Log.DebugContext(ctx, "no trigger for an event", "type", e.Type, "source", e.Source, "id", e.ID)
 		return nil
 	}
 	var failed []error
-	for _, m := range matches {
-		err := v.accept(ctx, notificationID(e, m.Trigger), func() (*notify.Request, error) { return m.Request, m.Err })
+	for _, t := range triggers {
+		request, matched, err := t.Evaluate(ctx, e, v.Now())
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if matched || err != nil {
+			err = v.accept(ctx, notificationID(e, t.Name), func() (*notify.Request, error) { return request, err })
+		}
 		if notify.CodeOf(err) == notify.CodeUnavailable {
 			return err
 		}
 		if err != nil {
-			failed = append(failed, fmt.Errorf("trigger %s: %w", m.Trigger, err))
+			failed = append(failed, fmt.Errorf("trigger %s: %w", t.Name, err))
 		}
 	}
 	return errors.Join(failed...)
@@ -164,8 +156,8 @@ func (v *Events) insertLarge(ctx context.Context, r *notify.Record) error {
 		ID: uuid.Must(uuid.NewV7()).String(), Total: len(r.To), Pages: notify.Pages(len(r.To)),
 		CreatedAt: r.CreatedAt, ExpiresAt: r.CreatedAt.Add(v.AudienceRetention),
 	}
-	if a.ExpiresAt.Before(r.ExpiresAt) {
-		a.ExpiresAt = r.ExpiresAt
+	if !a.KeptFor(&r.Notification) {
+		a.ExpiresAt = r.ExpiresAt.Add(audience.KeptAfter)
 	}
 	pages := func(yield func([]notify.Recipient, error) bool) {
 		for page := range slices.Chunk(r.To, audience.PageSize) {

@@ -3,7 +3,6 @@ package intake
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
+	"github.com/belfry-notify/belfry/internal/trigger"
 )
 
 // begun is a Starter that remembers whom it was asked for.
@@ -36,12 +36,32 @@ func (b *begun) Start(_ context.Context, n *notify.Notification) error {
 	return b.away
 }
 
-// matches are what the triggers make of every event.
-type matches []Match
+// programs are the triggers of every event.
+type programs []*trigger.Program
 
-func (m matches) Match(context.Context, *event.Event) ([]Match, error) { return m, nil }
+func (p programs) For(context.Context, string) ([]*trigger.Program, error) { return p, nil }
 
-func newEvents(t *testing.T, triggers ...Match) (*Events, *store.Store, *begun) {
+// compiled is a trigger that tells one person of the film.
+func compiled(t *testing.T, name string, change func(*trigger.Definition)) *trigger.Program {
+	t.Helper()
+	d := &trigger.Definition{Name: name, EventType: "film.released", To: "event.data.fans", Template: "welcome", Enabled: true}
+	if change != nil {
+		change(d)
+	}
+	program, err := trigger.Compile(d)
+	require.NoError(t, err)
+	return program
+}
+
+// released is an event that triggers tell fans of.
+func released(t *testing.T, fans ...notify.Recipient) *event.Event {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{"fans": fans})
+	require.NoError(t, err)
+	return &event.Event{ID: "1", Source: "/films", Type: "film.released", Data: data}
+}
+
+func newEvents(t *testing.T, triggers ...*trigger.Program) (*Events, *store.Store, *begun) {
 	t.Helper()
 	s, err := store.Open(mongotest.NewURI(t))
 	require.NoError(t, err)
@@ -58,28 +78,20 @@ func newEvents(t *testing.T, triggers ...Match) (*Events, *store.Store, *begun) 
 			}
 			return &r, nil
 		},
-		Log: slog.New(slog.DiscardHandler),
-		Now: time.Now,
+		Triggers: programs(triggers),
+		Log:      slog.New(slog.DiscardHandler),
+		Now:      time.Now,
 
 		AudienceRetention: time.Hour,
-	}
-	if triggers != nil {
-		v.Triggers = matches(triggers)
 	}
 	return v, s, starter
 }
 
 func sendEvent(id string) *event.Event {
-	return &event.Event{ID: id, Source: "/films", Type: SendType, Data: json.RawMessage(`{"template":"welcome","to":[{"email":"ann@example.com"}]}`)}
+	return &event.Event{ID: id, Source: "/films", Type: event.SendType, Data: json.RawMessage(`{"template":"welcome","to":[{"email":"ann@example.com"}]}`)}
 }
 
-func welcome(emails ...string) *notify.Request {
-	r := &notify.Request{Template: "welcome"}
-	for _, email := range emails {
-		r.To = append(r.To, notify.Recipient{Email: email})
-	}
-	return r
-}
+func ofEmail(email string) notify.Recipient { return notify.Recipient{Email: email} }
 
 func TestAnEventIsOneNotificationHoweverOftenItComes(t *testing.T) {
 	t.Parallel()
@@ -123,24 +135,23 @@ func TestAnEventIsOneNotificationHoweverOftenItComes(t *testing.T) {
 
 func TestTriggersDoNotDependOnEachOther(t *testing.T) {
 	t.Parallel()
-	gone := welcome("ann@example.com")
-	gone.Template = "gone"
 	v, s, starter := newEvents(t,
-		Match{Trigger: "first", Request: welcome("ann@example.com")},
-		Match{Trigger: "broken", Err: errors.New("no such key: film")},
-		Match{Trigger: "gone", Request: gone},
-		Match{Trigger: "last", Request: welcome("bob@example.com")})
-	e := &event.Event{ID: "1", Source: "/films", Type: "film.released"}
+		compiled(t, "first", nil),
+		compiled(t, "broken", func(d *trigger.Definition) { d.Condition = "event.data.film == 'Solaris'" }),
+		compiled(t, "gone", func(d *trigger.Definition) { d.Template = "gone" }),
+		compiled(t, "no", func(d *trigger.Definition) { d.Condition = "false" }),
+		compiled(t, "last", nil))
+	e := released(t, ofEmail("ann@example.com"))
 	for range 2 {
 		err := v.Handle(t.Context(), e)
-		require.ErrorContains(t, err, "trigger broken: no such key: film")
+		require.ErrorContains(t, err, "no such key: film")
 		require.ErrorContains(t, err, "trigger gone: ")
 		require.NotEqual(t, notify.CodeUnavailable, notify.CodeOf(err))
 	}
-	for _, trigger := range []string{"first", "last"} {
-		_, err := s.Notification(t.Context(), notificationID(e, trigger))
+	for _, name := range []string{"first", "last"} {
+		_, err := s.Notification(t.Context(), notificationID(e, name))
 		require.NoError(t, err)
-		require.Contains(t, starter.ids, notificationID(e, trigger))
+		require.Contains(t, starter.ids, notificationID(e, name))
 	}
 	stored, err := s.Notifications(t.Context(), store.NotificationQuery{Limit: 10})
 	require.NoError(t, err)
@@ -158,12 +169,12 @@ func TestTriggersDoNotDependOnEachOther(t *testing.T) {
 // several starters have the event at the same time.
 func TestAnEventForMany(t *testing.T) {
 	t.Parallel()
-	emails := make([]string, 2*notify.MaxRecipients+1)
-	for i := range emails {
-		emails[i] = fmt.Sprintf("u%d@example.com", i)
+	fans := make([]notify.Recipient, 2*notify.MaxRecipients+1)
+	for i := range fans {
+		fans[i] = ofEmail(fmt.Sprintf("u%d@example.com", i))
 	}
-	e := &event.Event{ID: "1", Source: "/films", Type: "film.released"}
-	v, s, _ := newEvents(t, Match{Trigger: "fans", Request: welcome(emails...)})
+	e := released(t, fans...)
+	v, s, _ := newEvents(t, compiled(t, "fans", nil))
 	kept := &auditedStore{Store: s, audiences: map[string]bool{}, answerLost: true}
 	v.Store = kept
 	var group sync.WaitGroup
@@ -180,19 +191,19 @@ func TestAnEventForMany(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, n.To)
 	require.True(t, n.Bulk)
-	require.Equal(t, len(emails), n.Counts.Total)
-	require.Equal(t, len(emails), n.Audience.Total)
+	require.Equal(t, len(fans), n.Counts.Total)
+	require.Equal(t, len(fans), n.Audience.Total)
 	require.Equal(t, map[string]bool{n.Audience.ID: true}, kept.audiences, "only the one in use is kept")
 	a, err := s.Audience(t.Context(), n.Audience.ID, time.Now())
 	require.NoError(t, err)
-	require.False(t, a.ExpiresAt.Before(n.ExpiresAt), "kept as long as the notification may go out")
+	require.True(t, a.KeptFor(&n.Notification))
 	var told []notify.Recipient
 	for page := range a.Pages {
 		recipients, err := s.AudiencePage(t.Context(), a.ID, page)
 		require.NoError(t, err)
 		told = append(told, recipients...)
 	}
-	require.Equal(t, welcome(emails...).To, told)
+	require.Equal(t, fans, told)
 }
 
 // An auditedStore knows which audiences there are, and once answers an insert of

@@ -31,7 +31,7 @@ func NewURI(t testing.TB) string {
 }
 
 func drop(t testing.TB, uri, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	client, err := mongo.Connect(options.Client().ApplyURI(uri))
 	if err == nil {

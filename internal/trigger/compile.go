@@ -158,7 +158,7 @@ func at(place common.Location, message string) string {
 // environment is what expressions see, and what they may do.
 var environment = sync.OnceValue(func() *cel.Env {
 	env, err := cel.NewEnv(
-		cel.Types(cel.NativeTypeFor[event](types.ParseStructTag("json"), cel.NativeTypeAlias("Event"))),
+		cel.Types(cel.NativeTypeFor[seen](types.ParseStructTag("json"), cel.NativeTypeAlias("Event"))),
 		cel.Variable("event", cel.ObjectType("Event")),
 		cel.Variable("now", cel.TimestampType),
 		ext.Strings(ext.StringsVersion(5)),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/trigger"
 )
@@ -91,7 +92,7 @@ func FuzzTrigger(f *testing.F) {
 			if err == nil {
 				var request *notify.Request
 				var matched bool
-				request, matched, err = p.Evaluate(t.Context(), &trigger.Event{ID: "1", Type: "x", Data: []byte(data)}, now)
+				request, matched, err = p.Evaluate(t.Context(), &event.Event{ID: "1", Type: "x", Data: []byte(data)}, now)
 				if matched {
 					require.NoError(t, err)
 					require.NotEmpty(t, request.To)

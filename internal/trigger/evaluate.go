@@ -11,6 +11,7 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -22,7 +23,7 @@ import (
 // An expression that fails on the event is a CodeInvalid with the part; any
 // other error is that of ctx. Whether the trigger is enabled is for the caller
 // to ask.
-func (p *Program) Evaluate(ctx context.Context, e *Event, now time.Time) (request *notify.Request, matched bool, err error) {
+func (p *Program) Evaluate(ctx context.Context, e *event.Event, now time.Time) (request *notify.Request, matched bool, err error) {
 	if p.broken != nil {
 		return nil, false, p.broken
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/trigger"
 )
@@ -20,14 +21,14 @@ var now = time.Date(2026, time.March, 28, 8, 0, 0, 0, time.UTC)
 const order = `{"id": 9007199254740993, "total": 120.5, "items": [{"sku": "a"}, {"sku": "b"}], "country": "DE", "none": null,
 	"user": {"id": "u1", "email": "ann@example.com", "name": "Ann"}, "watchers": ["u2", "u1", "u2"], "big": 18446744073709551615, "at": "2026-03-28T09:00:00+01:00"}`
 
-func ordered() *trigger.Event {
-	return &trigger.Event{
+func ordered() *event.Event {
+	return &event.Event{
 		ID: "e1", Source: "/shop", Type: "order.placed", Subject: "order/17", Time: now.Add(-time.Minute), Data: json.RawMessage(order),
 	}
 }
 
 // evaluate has the expressions of a trigger, each with a default, meet an event.
-func evaluate(t *testing.T, d trigger.Definition, e *trigger.Event) (*notify.Request, bool, error) {
+func evaluate(t *testing.T, d trigger.Definition, e *event.Event) (*notify.Request, bool, error) {
 	t.Helper()
 	d.Name, d.EventType, d.Template = "orders", "order.placed", "welcome"
 	if d.To == "" {
@@ -74,7 +75,7 @@ func TestConditions(t *testing.T) {
 
 func TestWhatAnEventNeedNotHave(t *testing.T) {
 	t.Parallel()
-	bare := &trigger.Event{Type: "order.placed"}
+	bare := &event.Event{Type: "order.placed"}
 	_, matched, err := evaluate(t, trigger.Definition{
 		Condition: "!has(event.subject) && event.subject == '' && !has(event.data) && event.data == null && event.time == now",
 	}, bare)
@@ -82,11 +83,11 @@ func TestWhatAnEventNeedNotHave(t *testing.T) {
 	require.True(t, matched)
 	require.Zero(t, bare.Time, "an event is not changed")
 	for text, condition := range map[string]string{`"text"`: "event.data == 'text'", `[1, 2]`: "event.data[1] == 2", ` 17 `: "event.data == 17", `null`: "event.data == null"} {
-		_, matched, err := evaluate(t, trigger.Definition{Condition: condition}, &trigger.Event{Type: "order.placed", Data: json.RawMessage(text)})
+		_, matched, err := evaluate(t, trigger.Definition{Condition: condition}, &event.Event{Type: "order.placed", Data: json.RawMessage(text)})
 		require.NoError(t, err)
 		require.True(t, matched, condition)
 	}
-	_, matched, err = evaluate(t, trigger.Definition{}, &trigger.Event{Type: "order.placed.v2"})
+	_, matched, err = evaluate(t, trigger.Definition{}, &event.Event{Type: "order.placed.v2"})
 	require.NoError(t, err)
 	require.False(t, matched, "another type")
 }
@@ -122,14 +123,14 @@ func TestRecipients(t *testing.T) {
 
 func TestMoreRecipientsThanANotificationTakes(t *testing.T) {
 	t.Parallel()
-	many := func(n int) *trigger.Event {
+	many := func(n int) *event.Event {
 		ids := make([]string, n)
 		for i := range ids {
 			ids[i] = fmt.Sprintf("u%d", i)
 		}
 		text, err := json.Marshal(map[string]any{"ids": ids})
 		require.NoError(t, err)
-		return &trigger.Event{Type: "order.placed", Data: text}
+		return &event.Event{Type: "order.placed", Data: text}
 	}
 	for _, expression := range []string{"event.data.ids", "event.data.ids.filter(i, i != '').map(i, {'user_id': i})"} {
 		request, matched, err := evaluate(t, trigger.Definition{To: expression}, many(2_000))
@@ -183,7 +184,7 @@ func TestARequestIsWhatTheTriggerSays(t *testing.T) {
 		EventType: "x", To: "event.subject", Content: content, Channels: []notify.Channel{notify.ChannelEmail}, Delay: time.Hour,
 	})
 	require.NoError(t, err)
-	request, matched, err := p.Evaluate(t.Context(), &trigger.Event{Type: "x", Subject: "u7"}, now)
+	request, matched, err := p.Evaluate(t.Context(), &event.Event{Type: "x", Subject: "u7"}, now)
 	require.NoError(t, err)
 	require.True(t, matched)
 	later := now.Add(time.Hour)
@@ -242,11 +243,11 @@ func TestAnExpressionThatFailsOnAnEventIsNamed(t *testing.T) {
 		require.Equal(t, test.at, failed.Fields[0].Location, "%s", err)
 		require.Contains(t, failed.Fields[0].Message, test.says)
 	}
-	for _, text := range []string{`{"a":`, `{} {}`, `"` + strings.Repeat("x", trigger.MaxEventData) + `"`} {
-		_, _, err := evaluate(t, trigger.Definition{}, &trigger.Event{Type: "order.placed", Data: json.RawMessage(text)})
+	for _, text := range []string{`{"a":`, `{} {}`, `"` + strings.Repeat("x", event.MaxBytes) + `"`} {
+		_, _, err := evaluate(t, trigger.Definition{}, &event.Event{Type: "order.placed", Data: json.RawMessage(text)})
 		require.ErrorContains(t, err, "event.data")
 	}
-	long := &trigger.Event{Type: "order.placed", Data: json.RawMessage(`"` + strings.Repeat("x", notify.MaxDataBytes) + `"`)}
+	long := &event.Event{Type: "order.placed", Data: json.RawMessage(`"` + strings.Repeat("x", notify.MaxDataBytes) + `"`)}
 	_, _, err := evaluate(t, trigger.Definition{Data: "{'x': {'y': event.data}}"}, long)
 	require.ErrorContains(t, err, "data: is longer than 65536 bytes")
 }
@@ -269,7 +270,7 @@ func TestUnboundedWorkEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			_, matched, err := evaluate(t, d, &trigger.Event{Type: "order.placed", Data: users})
+			_, matched, err := evaluate(t, d, &event.Event{Type: "order.placed", Data: users})
 			require.False(t, matched)
 			require.ErrorContains(t, err, "takes too much work: 1500000 steps, 1s and a value of 500000 elements are allowed")
 			require.Less(t, time.Since(began), 10*time.Second)
@@ -286,6 +287,6 @@ func TestACallerWhoGivesUpIsNotAnExpressionThatFails(t *testing.T) {
 	cancel(stopped)
 	text, err := json.Marshal(make([]int, 10_000))
 	require.NoError(t, err)
-	_, _, err = p.Evaluate(ctx, &trigger.Event{Type: "x", Data: text}, now)
+	_, _, err = p.Evaluate(ctx, &event.Event{Type: "x", Data: text}, now)
 	require.ErrorIs(t, err, stopped)
 }

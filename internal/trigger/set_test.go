@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/trigger"
 )
@@ -151,10 +152,10 @@ func TestATriggerThatNoLongerCompilesFailsOnItsEvents(t *testing.T) {
 	programs, err := set.For(t.Context(), "x")
 	require.NoError(t, err)
 	require.Len(t, programs, 2)
-	_, matched, err := programs[0].Evaluate(t.Context(), &trigger.Event{Type: "x"}, now)
+	_, matched, err := programs[0].Evaluate(t.Context(), &event.Event{Type: "x"}, now)
 	require.NoError(t, err)
 	require.True(t, matched)
-	_, _, err = programs[1].Evaluate(t.Context(), &trigger.Event{Type: "x"}, now)
+	_, _, err = programs[1].Evaluate(t.Context(), &event.Event{Type: "x"}, now)
 	require.Equal(t, notify.CodeInvalid, notify.CodeOf(err))
 	require.ErrorContains(t, err, `trigger "old" does not compile`)
 }

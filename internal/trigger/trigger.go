@@ -4,7 +4,6 @@
 package trigger
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -13,13 +12,8 @@ import (
 // Limits of a trigger and of what comes of it.
 const (
 	MaxExpression = 4096    // characters of one expression
-	MaxEventData  = 1 << 20 // bytes of an event's data
 	MaxRecipients = 100_000 // that an expression may name
 )
-
-// SendType is the type of events that are requests for notifications already;
-// no trigger takes them.
-const SendType = "belfry.notification.send"
 
 // A Definition is one immutable version of a trigger. Exactly one of Template
 // and Content is set.
@@ -36,14 +30,4 @@ type Definition struct {
 	Data      string           `json:"data,omitempty"` // CEL; empty: no data
 	Delay     time.Duration    `json:"delay,omitempty"`
 	Enabled   bool             `json:"enabled"`
-}
-
-// An Event is something that happened, as CloudEvents has it.
-type Event struct {
-	ID      string
-	Source  string
-	Type    string
-	Subject string
-	Time    time.Time       // zero: not known
-	Data    json.RawMessage // JSON of any kind; may be empty
 }

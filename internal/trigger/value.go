@@ -16,11 +16,12 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// event is an event as expressions see it.
-type event struct {
+// seen is an event as expressions see it.
+type seen struct {
 	ID      string    `json:"id"`
 	Source  string    `json:"source"`
 	Type    string    `json:"type"`
@@ -30,7 +31,7 @@ type event struct {
 }
 
 // see is what expressions see of an event. One without a time happens now.
-func see(e *Event, now time.Time) (*event, error) {
+func see(e *event.Event, now time.Time) (*seen, error) {
 	data, err := decode(e.Data)
 	if err != nil {
 		return nil, err
@@ -39,11 +40,11 @@ func see(e *Event, now time.Time) (*event, error) {
 	if at.IsZero() {
 		at = now
 	}
-	return &event{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject, Time: at.UTC(), Data: data}, nil
+	return &seen{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject, Time: at.UTC(), Data: data}, nil
 }
 
 // value is the event as an object, which can be data.
-func (e *event) value() ref.Val {
+func (e *seen) value() ref.Val {
 	return types.DefaultTypeAdapter.NativeToValue(map[string]any{
 		"id": e.ID, "source": e.Source, "type": e.Type, "subject": e.Subject, "time": e.Time, "data": e.Data,
 	})
@@ -54,8 +55,8 @@ func decode(text json.RawMessage) (any, error) {
 	if len(text) == 0 {
 		return nil, nil
 	}
-	if len(text) > MaxEventData {
-		return nil, fmt.Errorf("is %d bytes long, at most %d are allowed", len(text), MaxEventData)
+	if len(text) > event.MaxBytes {
+		return nil, fmt.Errorf("is %d bytes long, at most %d are allowed", len(text), event.MaxBytes)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -96,7 +97,7 @@ func withNumbers(value any) any {
 
 // object is the data of a notification that a value stands for.
 func object(value ref.Val) (notify.Object, error) {
-	if seen, ok := value.Value().(*event); ok {
+	if seen, ok := value.Value().(*seen); ok {
 		value = seen.value()
 	}
 	fields, ok := value.(traits.Mapper)
@@ -150,7 +151,7 @@ func appendJSON(text []byte, value ref.Val) ([]byte, error) {
 	case traits.Lister:
 		text, err = appendList(text, v)
 	default:
-		seen, ok := value.Value().(*event)
+		seen, ok := value.Value().(*seen)
 		if !ok {
 			return nil, fault{message: "is " + kind(value) + ", which JSON does not know"}
 		}
