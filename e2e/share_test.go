@@ -59,5 +59,5 @@ func TestTwoWorkersKeepOneRate(t *testing.T) {
 	for _, id := range append(ids, broadcast) {
 		require.Equal(t, notify.StatusDone, b.waitLong(id).Status)
 	}
-	require.Len(t, server.mails(), 150+10+150)
+	require.Len(t, server.mails(), 300+10+150)
 }
