@@ -12,7 +12,7 @@ import (
 // How long things may take.
 const (
 	startDeadline = 3 * time.Minute // for each engine to be ready
-	stopDeadline  = 9 * time.Second  // for all of it to end
+	stopDeadline  = 9 * time.Second // for all of it to end
 )
 
 // A Config says what to start, and where.
