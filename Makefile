@@ -65,8 +65,8 @@ fuzz: ## Try each fuzz target for FUZZTIME (30s)
 SCENARIO ?= single
 
 .PHONY: bench
-bench: bin/belfry bin/stack .tools/bench $(temporal) ## Measure Belfry: SCENARIO (single, latency, broadcast), N, CONCURRENCY (single), CONNECTIONS and WORKERS (broadcast)
-	bin/stack exec -- .tools/bench $(SCENARIO) $(if $(N),-n $(N)) $(if $(CONCURRENCY),-c $(CONCURRENCY)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(WORKERS),--workers $(WORKERS))
+bench: $(if $(filter intake%,$(SCENARIO)),rabbitmq) bin/belfry bin/stack .tools/bench $(temporal) ## Measure Belfry: SCENARIO (single, latency, broadcast, intake), N, CONCURRENCY (single), CONNECTIONS and WORKERS (broadcast)
+	bin/stack exec $(if $(filter intake%,$(SCENARIO)),--rabbitmq) -- .tools/bench $(SCENARIO) $(if $(N),-n $(N)) $(if $(CONCURRENCY),-c $(CONCURRENCY)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(WORKERS),--workers $(WORKERS))
 
 .tools/bench: $(wildcard bench/*.go) bench/go.mod bench/go.sum
 	@echo "building $@"

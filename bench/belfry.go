@@ -40,8 +40,9 @@ const template = `{"name":"bench","channels":{"email":{
 	"html":"<!doctype html><html><body><h1>Hello {{ recipient.name | default: \"there\" }}</h1><p>Your code is <b>{{ code }}</b>. It is good for ten minutes.</p></body></html>",
 	"text":"Hello {{ recipient.name | default: \"there\" }}\n\nYour code is {{ code }}. It is good for ten minutes.\n"}}}`
 
-// startBelfry runs the binary against a sink and waits until it is ready.
-func startBelfry(ctx context.Context, binary, smtpAddr string, concurrency int, variables ...string) (*belfry, error) {
+// startBelfry runs a role that serves the API against a sink and waits until it
+// is ready.
+func startBelfry(ctx context.Context, binary, role, smtpAddr string, concurrency int, variables ...string) (*belfry, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func startBelfry(ctx context.Context, binary, smtpAddr string, concurrency int, 
 			Timeout:   30 * time.Second,
 			Transport: &http.Transport{MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency},
 		},
-		cmd: exec.CommandContext(ctx, binary, "all"),
+		cmd: exec.CommandContext(ctx, binary, role),
 	}
 	b.cmd.Env = append(os.Environ(), "BELFRY_HTTP_ADDR="+addr, "BELFRY_SMTP_URL=smtp://"+smtpAddr+"?tls=none", "BELFRY_LOG_LEVEL=warn")
 	b.cmd.Env = append(b.cmd.Env, variables...)
@@ -81,13 +82,12 @@ func startBelfry(ctx context.Context, binary, smtpAddr string, concurrency int, 
 	return b, nil
 }
 
-// startWorker runs one more worker.
-func startWorker(ctx context.Context, binary, smtpAddr string, variables ...string) (*belfry, error) {
-	w := &belfry{cmd: exec.CommandContext(ctx, binary, "worker")}
-	w.cmd.Env = append(os.Environ(), "BELFRY_SMTP_URL=smtp://"+smtpAddr+"?tls=none", "BELFRY_LOG_LEVEL=warn")
-	w.cmd.Env = append(w.cmd.Env, variables...)
-	w.cmd.Stderr = os.Stderr
-	return w, w.cmd.Start()
+// startRole runs a role beside it, which writes its log to a writer.
+func startRole(ctx context.Context, binary, role string, log io.Writer, variables ...string) (*belfry, error) {
+	r := &belfry{cmd: exec.CommandContext(ctx, binary, role)}
+	r.cmd.Env = append(append(os.Environ(), "BELFRY_LOG_LEVEL=warn"), variables...)
+	r.cmd.Stderr = log
+	return r, r.cmd.Start()
 }
 
 func (b *belfry) stop() error {

@@ -60,13 +60,13 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 	if b.Env != "" {
 		variables = append(variables, strings.Split(b.Env, ",")...)
 	}
-	server, err := startBelfry(ctx, c.Belfry, sink.addr, 10, variables...)
+	server, err := startBelfry(ctx, c.Belfry, "all", sink.addr, 10, variables...)
 	if err != nil {
 		return err
 	}
 	processes := []*belfry{server}
 	for range b.Workers - 1 {
-		worker, err := startWorker(ctx, c.Belfry, sink.addr, variables...)
+		worker, err := startRole(ctx, c.Belfry, "worker", os.Stderr, append(variables, "BELFRY_SMTP_URL=smtp://"+sink.addr+"?tls=none")...)
 		if err != nil {
 			return err
 		}

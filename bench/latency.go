@@ -23,7 +23,7 @@ func (l *latencyCmd) Run(ctx context.Context, c *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := startBelfry(ctx, c.Belfry, sink.addr, 50)
+	b, err := startBelfry(ctx, c.Belfry, "all", sink.addr, 50)
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type cli struct {
 	Runs      int          `default:"3" help:"Runs; the one with the median ratio is reported."`
 	Single    singleCmd    `cmd:"" help:"Notifications/s to one recipient, against bare workflows/s."`
 	Broadcast broadcastCmd `cmd:"" help:"Mails/s of a notification to many, against the same mails sent by go-mail in a loop."`
+	Intake    intakeCmd    `cmd:"" help:"Events/s from a full queue until their workflows are started, against bare starts/s of the same workflow."`
 	Latency   latencyCmd   `cmd:"" help:"From POST to mail accepted, against a bare workflow's start to end."`
 }
 

@@ -33,7 +33,7 @@ func (s *singleCmd) Run(ctx context.Context, c *cli) (err error) {
 	if s.Env != "" {
 		variables = strings.Split(s.Env, ",")
 	}
-	b, err := startBelfry(ctx, c.Belfry, sink.addr, s.Concurrency, variables...)
+	b, err := startBelfry(ctx, c.Belfry, "all", sink.addr, s.Concurrency, variables...)
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ func TestEventsWhileANeighbourIsAway(t *testing.T) {
 			proxy.cut()
 			b.eventually("the starter waits", func() bool { return strings.Contains(starter.log.String(), "events wait") })
 			s.reached(100)
-			b.eventually("the starter holds none", func() bool { return len(server.mails())+client.Length(queue) == s.n })
+			b.eventually("the starter holds none", func() bool { return len(server.mails())+client.Length(queue) >= s.n }) // more: a start whose answer was lost
 			<-time.After(time.Duration(chaos(t, "CHAOS_AWAY", 2)) * time.Second)
 			require.Zero(t, client.Length(deadQueue))
 			require.Less(t, len(server.mails()), s.n)

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+)
+
+// startsAtOnce is how many events a starter handles at a time.
+const startsAtOnce = 64
+
+type intakeCmd struct {
+	N int `default:"5000" short:"n" help:"Events a run."`
+}
+
+const releasedTrigger = `{"name":"bench","event_type":"bench.released","condition":"event.data.year > 1970","to":"event.data.fans","template":"bench","data":"{'code': event.data.film}"}`
+
+// Run measures.
+func (i *intakeCmd) Run(ctx context.Context, c *cli) (err error) {
+	fmt.Printf("intake: %d events for one trigger from a full quorum queue, %d at a time, no worker; Temporal dev server in memory, FerretDB on file, RabbitMQ and belfry starter as processes of their own\n", i.N, startsAtOnce)
+	if os.Getenv("BELFRY_AMQP_URL") == "" {
+		return errors.New("RabbitMQ is missing: run it with `make bench SCENARIO=intake`")
+	}
+	api, err := startBelfry(ctx, c.Belfry, "api", "127.0.0.1:1", 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, api.stop()) }()
+	status, answer, err := api.call(http.MethodPost, "/v1/triggers", releasedTrigger)
+	if err != nil || status != http.StatusCreated && status != http.StatusConflict {
+		return errors.Join(fmt.Errorf("create the trigger: %d %s", status, answer), err)
+	}
+	bare, err := newBare()
+	if err != nil {
+		return err
+	}
+	defer bare.stop()
+	rabbitmq, err := amqp.Dial(os.Getenv("BELFRY_AMQP_URL"))
+	if err != nil {
+		return err
+	}
+	defer rabbitmq.Close()
+	m := &intakeRun{cli: c, rabbitmq: rabbitmq, temporal: bare.client}
+	if _, err := m.take(ctx, 0); err != nil { // makes the queue
+		return err
+	}
+	if _, err := i.bare(ctx, bare, i.N/10); err != nil {
+		return err
+	}
+	return repeat(c, func() (Result, error) {
+		limit, err := i.bare(ctx, bare, i.N)
+		if err != nil {
+			return Result{}, err
+		}
+		if err := m.fill(ctx, i.N); err != nil {
+			return Result{}, err
+		}
+		taken, err := m.take(ctx, i.N)
+		if err != nil {
+			return Result{}, err
+		}
+		value := float64(i.N) / taken.took.Seconds()
+		return Result{
+			Scenario: "intake", Value: value, Unit: "events/s", Limit: limit, Ratio: value / limit,
+			More: map[string]float64{"cpu_ms_per_event": taken.cpu * 1000 / float64(i.N), "peak_memory_mib": taken.memory},
+		}, nil
+	})
+}
+
+// bare gives starts/s of the workflow that an event comes to, with nobody to run
+// it.
+func (i *intakeCmd) bare(ctx context.Context, b *bare, n int) (float64, error) {
+	began := time.Now()
+	err := spread(n, startsAtOnce, func(int) error {
+		id := uuid.NewString()
+		_, err := b.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: "notification/" + id, TaskQueue: "bench-nobody", StaticSummary: "bench@1 to 1 recipient by email",
+		}, "Notification", map[string]any{"id": id, "recipients": 1, "direct": true})
+		return err
+	})
+	return float64(n) / time.Since(began).Seconds(), err
+}
+
+// An intakeRun fills the queue and has it emptied.
+type intakeRun struct {
+	cli      *cli
+	rabbitmq *amqp.Connection
+	temporal client.Client
+	started  int64 // workflows in all
+}
+
+// fill publishes events.
+func (m *intakeRun) fill(ctx context.Context, events int) error {
+	channel, err := m.rabbitmq.Channel()
+	if err != nil {
+		return err
+	}
+	defer channel.Close()
+	if err := channel.Confirm(false); err != nil {
+		return err
+	}
+	confirmed := make([]*amqp.DeferredConfirmation, events)
+	for n := range confirmed {
+		confirmed[n], err = channel.PublishWithDeferredConfirmWithContext(ctx, "belfry.events", "bench", false, false, amqp.Publishing{
+			Type: "bench.released", MessageId: uuid.NewString(), AppId: "bench", ContentType: "application/json", DeliveryMode: amqp.Persistent,
+			Body: fmt.Appendf(nil, `{"film":"Solaris","year":1972,"fans":[{"email":"u%d@example.com"}]}`, n),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range confirmed {
+		if ok, err := c.WaitContext(ctx); err != nil || !ok {
+			return errors.Join(errors.New("an event is not confirmed"), err)
+		}
+	}
+	return nil
+}
+
+// taken says how long a starter took over what was in the queue, and what of
+// the machine.
+type taken struct {
+	took        time.Duration
+	cpu, memory float64
+}
+
+// take runs a starter from when it consumes until the workflows of all events in
+// the queue are started.
+func (m *intakeRun) take(ctx context.Context, events int) (t taken, err error) {
+	starter, err := startRole(ctx, m.cli.Belfry, "starter", os.Stderr)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, starter.stop()) }()
+	queue, err := m.queue(func(q amqp.Queue) bool { return q.Consumers > 0 })
+	if err != nil {
+		return t, err
+	}
+	began := time.Now()
+	if queue.Messages < events*9/10 {
+		return t, fmt.Errorf("the queue is not full: %d of %d events are left", queue.Messages, events)
+	}
+	if _, err := m.queue(func(q amqp.Queue) bool { return q.Messages == 0 }); err != nil {
+		return t, err
+	}
+	m.started += int64(events)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) { // those that the starter holds
+		answer, err := m.temporal.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Query: "TaskQueue = 'belfry' AND WorkflowType = 'Notification'"})
+		if err != nil {
+			return t, err
+		}
+		if answer.GetCount() == m.started {
+			break
+		}
+		if time.Now().After(deadline) {
+			return t, fmt.Errorf("%d workflows were started, not %d", answer.GetCount(), m.started)
+		}
+	}
+	return taken{time.Since(began), starter.cpuSeconds(), starter.peakMemory()}, nil
+}
+
+// queue waits until the queue is as it shall be.
+func (m *intakeRun) queue(as func(amqp.Queue) bool) (queue amqp.Queue, err error) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		channel, err := m.rabbitmq.Channel()
+		if err != nil {
+			return queue, err
+		}
+		queue, err = channel.QueueDeclarePassive("belfry.intake", true, false, false, false, nil)
+		if err == nil {
+			err = channel.Close()
+		}
+		if err == nil && as(queue) { // else there may be none yet
+			return queue, nil
+		}
+	}
+	return queue, fmt.Errorf("%d events are left after 5 min, with %d consumers", queue.Messages, queue.Consumers)
+}
