@@ -1,0 +1,56 @@
+// Package access says who calls Belfry, and what they may do.
+package access
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// A Scope is a part of what Belfry can do, which a caller may have the right to.
+type Scope string
+
+// The scopes. Admin stands for all of them.
+const (
+	ScopeSend      Scope = "send"
+	ScopeRead      Scope = "read"
+	ScopeTemplates Scope = "templates"
+	ScopeSchedules Scope = "schedules"
+	ScopeTriggers  Scope = "triggers"
+	ScopeInbox     Scope = "inbox"
+	ScopeAdmin     Scope = "admin"
+)
+
+// A Caller is who makes a request.
+type Caller struct {
+	ID     string    // "key/<id>", "user/<sub>", or "anyone" where nobody is asked who they are
+	UserID string    // of an end user, who has their own data only: the token's sub; empty: a service
+	Scopes []Scope   // what they may do
+	Until  time.Time // when that ends; zero: it does not
+}
+
+// Anyone is the caller where nobody is asked who they are.
+var Anyone = Caller{ID: "anyone", Scopes: []Scope{ScopeAdmin}}
+
+// May says whether the caller has the right to a scope.
+func (c Caller) May(scope Scope) bool {
+	return slices.Contains(c.Scopes, scope) || slices.Contains(c.Scopes, ScopeAdmin)
+}
+
+// Acts says whether the caller may act for a user: every service may, and the
+// user.
+func (c Caller) Acts(userID string) bool { return c.UserID == "" || c.UserID == userID }
+
+type callerKey struct{}
+
+// With is a context of what a caller asked for.
+func With(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// From is who asked for what is done in ctx; a caller who may do nothing where
+// that is not known.
+func From(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
