@@ -54,6 +54,8 @@ type Store struct {
 	insertNotification *inserter
 	insertDelivery     *inserter
 	insertClaim        *inserter
+	insertChunk        *inserter
+	insertDeliveries   *bulkInserter
 	insertEvent        *inserter
 	updates            *gatherer[notificationUpdate, struct{}]
 
@@ -130,11 +132,13 @@ func Open(uri string) (*Store, error) {
 	if s.packer, err = newPacker(); err != nil {
 		return nil, err
 	}
-	s.insertNotification = newInserter(s.notifications)
-	s.insertDelivery = newInserter(s.deliveries)
-	s.insertClaim = newInserter(s.claims)
-	s.insertEvent = newInserter(s.events)
-	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered}
+	s.insertNotification = newInserter(s.notifications, direct)
+	s.insertDelivery = newInserter(s.deliveries, direct)
+	s.insertClaim = newInserter(s.claims, direct)
+	s.insertEvent = newInserter(s.events, direct)
+	s.insertChunk = newInserter(s.chunks, bulk)
+	s.insertDeliveries = newBulkInserter(s.insertDelivery)
+	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered, pace: direct}
 	s.templates, err = newVersionLog[notify.Template](db.Collection("templates"), "template", notify.CodeTemplateNotFound, cachedTemplates)
 	if err != nil {
 		return nil, err
