@@ -91,7 +91,7 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 	for i, g := range guards {
 		providers[i] = g
 	}
-	return &activities.Activities{
+	a := &activities.Activities{
 		Store:       b.store,
 		Directory:   b.idp,
 		Renderer:    b.templates,
@@ -102,6 +102,10 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 		Patience:    activities.DefaultPatience,
 		Concurrency: b.connections(b.cfg.EmailProvider[0], bulk),
 	}
+	if b.outcomes != nil {
+		a.Outcomes = b.outcomes
+	}
+	return a
 }
 
 // withShare runs work with this process's share of the rates, where there are

@@ -50,6 +50,7 @@ type Store struct {
 	audiences     *mongo.Collection
 	audiencePages *mongo.Collection
 	leases        *mongo.Collection
+	untold        *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
@@ -127,6 +128,7 @@ func Open(uri string) (*Store, error) {
 		audiences:     db.Collection("audiences"),
 		audiencePages: db.Collection("audience_pages"),
 		leases:        db.Collection("leases"),
+		untold:        db.Collection("untold"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
