@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
@@ -63,6 +64,9 @@ func hasBody(r *http.Request) bool {
 // writeProblem answers outside of huma.
 func writeProblem(w http.ResponseWriter, p huma.StatusError) {
 	w.Header().Set("Content-Type", "application/problem+json")
+	if h, has := p.(huma.HeadersError); has {
+		maps.Copy(w.Header(), h.GetHeaders())
+	}
 	w.WriteHeader(p.GetStatus())
 	_ = json.NewEncoder(w).Encode(p) // the caller is gone if this fails
 }

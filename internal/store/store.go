@@ -1,5 +1,5 @@
-// Package store keeps templates, schedules, triggers, notifications, claims and
-// deliveries in MongoDB.
+// Package store keeps templates, schedules, triggers, notifications, claims,
+// deliveries and API keys in MongoDB.
 //
 // On the hot path it only inserts, finds and updates by a lone string _id, and
 // each document is updated by one writer: no upserts, no transactions, no
@@ -51,6 +51,8 @@ type Store struct {
 	audiencePages *mongo.Collection
 	leases        *mongo.Collection
 	untold        *mongo.Collection
+	apiKeys       *mongo.Collection
+	apiKeyUses    *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
@@ -129,6 +131,8 @@ func Open(uri string) (*Store, error) {
 		audiencePages: db.Collection("audience_pages"),
 		leases:        db.Collection("leases"),
 		untold:        db.Collection("untold"),
+		apiKeys:       db.Collection("api_keys"),
+		apiKeyUses:    db.Collection("api_key_uses"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
