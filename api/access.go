@@ -82,10 +82,6 @@ var needs = map[string][]access.Scope{
 	"sendgrid-webhook": {}, // open: its requests are signed
 }
 
-// openPaths are what is answered to anyone besides: none of it tells or changes
-// anything.
-var openPaths = []string{"/healthz", "/readyz", "/docs", "/docs/*", "/openapi.json", "/openapi.yaml", "/openapi-3.0.json", "/openapi-3.0.yaml"}
-
 // security is needs as OpenAPI has it: alternatives, each with the scope that it
 // wants. It is nil for an operation that does not state what it needs.
 func security(operationID string) []map[string][]string {

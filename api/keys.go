@@ -128,4 +128,3 @@ func mayMake(caller access.Caller, scopes []access.Scope, expires *time.Time) er
 	}
 	return nil
 }
-

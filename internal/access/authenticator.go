@@ -27,7 +27,8 @@ type KeyStore interface {
 	APIKeyUsed(ctx context.Context, id string, at time.Time) error
 }
 
-// An Authenticator finds out who calls. It is safe for concurrent use.
+// An Authenticator finds out who calls. It is safe for concurrent use. The zero
+// value lets in anyone.
 type Authenticator struct {
 	keys   *keyring
 	tokens *tokens
