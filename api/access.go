@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -187,13 +188,15 @@ func missing(scopes ...access.Scope) error {
 	return &notify.Error{Code: notify.CodeScopeMissing, Detail: fmt.Sprintf("this needs the scope %s", strings.Join(names, " or "))}
 }
 
-// challenge is how a refusal says what it wants (RFC 6750, section 3).
-func challenge(code notify.Code, detail string) string {
-	switch code {
-	case notify.CodeUnauthorized:
-		return fmt.Sprintf(`Bearer realm="belfry", error="invalid_token", error_description=%q`, detail)
-	case notify.CodeScopeMissing:
-		return fmt.Sprintf(`Bearer realm="belfry", error="insufficient_scope", error_description=%q`, detail)
+// challenge is how a refusal says what it wants (RFC 6750, section 3). A request
+// without a bearer is told no more than that it needs one.
+func challenge(refusal *notify.Error) string {
+	const realm = `Bearer realm="belfry"`
+	switch {
+	case errors.Is(refusal, access.ErrNoBearer):
+		return realm
+	case refusal.Code == notify.CodeUnauthorized:
+		return fmt.Sprintf(`%s, error="invalid_token", error_description=%q`, realm, refusal.Detail)
 	}
-	return ""
+	return fmt.Sprintf(`%s, error="insufficient_scope", error_description=%q`, realm, refusal.Detail)
 }

@@ -191,7 +191,7 @@ func (s *Server) fail(err error) huma.StatusError {
 			p.Detail = "the request is not valid"
 		}
 	case notify.CodeUnauthorized, notify.CodeScopeMissing:
-		p.challenge = challenge(e.Code, e.Detail)
+		p.challenge = challenge(e)
 	case notify.CodeNotFound, notify.CodeTemplateNotFound, notify.CodeUserNotFound, notify.CodeForbidden,
 		notify.CodeConflict, notify.CodeIdempotencyConflict, notify.CodeTooLate:
 	}

@@ -79,7 +79,8 @@ func TestOnlyThoseWhoMayGetIn(t *testing.T) {
 		command.Env = append(os.Environ(), "BELFRY_SERVER="+b.url, "BELFRY_KEY="+key)
 		out, err := command.Output()
 		if err != nil {
-			require.IsType(t, &exec.ExitError{}, err)
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit)
 		}
 		return strings.TrimSpace(string(out)), command.ProcessState.ExitCode()
 	}

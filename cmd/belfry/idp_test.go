@@ -43,10 +43,10 @@ func TestTheSampleIssuerGivesTokensToItsUsers(t *testing.T) {
 	t.Setenv("BELFRY_OIDC_ISSUER", "")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	addr := freeAddress(t)
+	addr, usersAddr := freeAddress(t), freeAddress(t)
 	ran := make(chan error, 1)
 	go func() {
-		ran <- idpCommand{Addr: freeAddress(t), Users: "../../dev/users.yaml", OIDC: addr, OIDCAudience: "belfry", OIDCRotate: time.Hour}.Run(ctx)
+		ran <- idpCommand{Addr: usersAddr, Users: "../../dev/users.yaml", OIDC: addr, OIDCAudience: "belfry", OIDCRotate: time.Hour}.Run(ctx)
 	}()
 	base := "http://" + addr
 	client := &http.Client{Transport: &http.Transport{}}

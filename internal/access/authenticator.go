@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -34,6 +35,9 @@ type Authenticator struct {
 	tokens *tokens
 }
 
+// ErrNoBearer is why a request is refused that has no bearer at all.
+var ErrNoBearer = errors.New("no bearer")
+
 // New makes one. Keys is asked where the configuration lets in API keys. It
 // asks nobody yet: an issuer that is away keeps nothing from starting.
 func New(cfg Config, keys KeyStore, log *slog.Logger, now func() time.Time) (a *Authenticator, err error) {
@@ -57,7 +61,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, bearer string) (Caller
 	case a.keys == nil && a.tokens == nil:
 		return Anyone, nil
 	case bearer == "":
-		return Caller{}, unauthorized("the request needs an API key or a token, as Authorization: Bearer", nil)
+		return Caller{}, unauthorized("the request needs an API key or a token, as Authorization: Bearer", ErrNoBearer)
 	case isKey(bearer):
 		if a.keys == nil {
 			return Caller{}, unauthorized("API keys are not let in here", nil)

@@ -64,14 +64,23 @@ func (l *loader) oidc() *access.OIDCConfig {
 		Roles:      l.roles("OIDC_ROLES"),
 		HTTP:       trusting(l.certificates("OIDC_CA_FILE")),
 	}
-	if u, err := url.Parse(c.Issuer); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		u.Scheme != "https" && !(u.Scheme == "http" && loopbackHost(u.Hostname())) {
+	if !isIssuer(c.Issuer) {
 		l.fail("OIDC_ISSUER", "where BELFRY_AUTH names oidc it needs the issuer as its tokens name it, such as https://login.example.com/realms/main (http on this machine only)")
 	}
 	if c.Audience == "" {
 		l.fail("OIDC_AUDIENCE", "is needed where BELFRY_AUTH names oidc: whom tokens must be for, such as belfry")
 	}
 	return c
+}
+
+// isIssuer says whether a text can name an issuer whose keys can be trusted to
+// be its own: they come over TLS, or from this machine.
+func isIssuer(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return false
+	}
+	return u.Scheme == "https" || u.Scheme == "http" && loopbackHost(u.Hostname())
 }
 
 func (l *loader) algorithms(name string) []string {
