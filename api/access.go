@@ -121,6 +121,7 @@ func (s *Server) authorize(ctx huma.Context, next func(huma.Context)) {
 		err = allow(caller, scopesOf(alternatives), ctx.Param("user_id"))
 	}
 	if err != nil {
+		s.log.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "caller", caller.ID, "error", err)
 		writeProblem(w, s.fail(err))
 		return
 	}

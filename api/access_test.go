@@ -409,3 +409,15 @@ func TestKeysOverHTTP(t *testing.T) {
 	ask(child.Key, http.MethodGet, "/v1/keys", 403, nil)
 	ask(admin, http.MethodDelete, "/v1/keys/"+made.ID, 404, nil)
 }
+
+// Who may not ask is not told what is wrong with the request.
+func TestWhoAsksIsFoundOutFirst(t *testing.T) {
+	t.Parallel()
+	g := newGate(t)
+	for _, contentType := range []string{"application/json", "text/plain"} {
+		for _, body := range []string{`{"to":`, `{}`, strings.Repeat(" ", 2<<20)} {
+			response, _ := g.ask(http.MethodPost, "/v1/notifications?colour=red", body, "Content-Type", contentType)
+			require.Equal(t, 401, response.StatusCode)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -29,7 +30,7 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	s := &Server{Config: Config{Access: &access.Authenticator{}, Templates: template.New(), Now: time.Now}}
+	s := &Server{Config: Config{Access: &access.Authenticator{}, Templates: template.New(), Now: time.Now}, log: slog.New(slog.DiscardHandler)}
 	router := chi.NewRouter()
 	var accepted *notificationRequest
 	huma.Register(s.newAPI(router), route(http.MethodPost, "/", "send-notification", "check", http.StatusAccepted),

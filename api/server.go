@@ -142,7 +142,7 @@ func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
 // Handler is the whole API as an HTTP handler.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(middleware.Recoverer, requireJSON)
+	router.Use(middleware.Recoverer)
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
 	})
@@ -206,7 +206,7 @@ func (s *Server) newAPI(router chi.Router) huma.API {
 	registerOutput(api.OpenAPI().Components.Schemas)
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		next(huma.WithValue(ctx, serverKey{}, s))
-	}, s.authorize)
+	}, s.authorize, requireJSON)
 	return api
 }
 

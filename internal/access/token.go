@@ -41,14 +41,13 @@ type tokens struct {
 	cfg    OIDCConfig
 	issuer *issuerKeys
 	now    func() time.Time
-	log    *slog.Logger
 }
 
 func newTokens(cfg OIDCConfig, log *slog.Logger, now func() time.Time) (*tokens, error) {
 	if cfg.Issuer == "" || cfg.Audience == "" || len(cfg.Algorithms) == 0 {
 		return nil, errors.New("tokens need an issuer, an audience and algorithms")
 	}
-	return &tokens{cfg: cfg, issuer: newIssuerKeys(cfg, log, now), now: now, log: log}, nil
+	return &tokens{cfg: cfg, issuer: newIssuerKeys(cfg, log, now), now: now}, nil
 }
 
 // caller is who has the token: the user that its sub names. What they may do
@@ -66,7 +65,6 @@ func (t *tokens) caller(ctx context.Context, raw string) (Caller, error) {
 		return Caller{}, unauthorized("the token has expired", err)
 	}
 	if err != nil {
-		t.log.DebugContext(ctx, "token refused", "error", err)
 		return Caller{}, unauthorized("the token is not valid here", err)
 	}
 	if token.Subject == "" || utf8.RuneCountInString(token.Subject) > maxSubject {
