@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,7 +17,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // inMemory answers requests without a network, so that tests can let time pass
 // at once. A handler that panics with http.ErrAbortHandler gives no answer.
@@ -123,6 +133,17 @@ func TestWrongUsage(t *testing.T) {
 		{"API key with a line break", []string{"status", "x", "--key", "a\nb"}, "", "--key"},
 		{"unknown output", []string{"status", "x", "-o", "xml"}, "", "--output"},
 		{"no id", []string{"status"}, "", "<id>"},
+		{"an event of no type", []string{"emit", "--data", "{}"}, "", "needs --type, or --lines"},
+		{"an event with an empty id", []string{"emit", "--type", "t", "--id", ""}, "", "--id: must not be empty"},
+		{"an event of nobody", []string{"emit", "--type", "t", "--source", ""}, "", "--source: must not be empty"},
+		{"an event of no URI", []string{"emit", "--type", "t", "--source", "%zz"}, "", "source: is not a URI reference"},
+		{"an event of a long type", []string{"emit", "--type", strings.Repeat("t", 256)}, "", "type: is 256 bytes long"},
+		{"lines and data", []string{"emit", "--lines", "--data", "{}"}, "", "--data, --id and --subject are in the lines"},
+		{"no JSON to emit", []string{"emit", "--type", "t", "--data", "Solaris"}, "", "--data: not JSON"},
+		{"a key twice to emit", []string{"emit", "--type", "t", "--data", "-"}, `{"a":1,"a":2}`, "--data: repeated key at /a"},
+		{"a subject in a plain event", []string{"emit", "--type", "t", "--subject", "x", "--encoding", "plain"}, "", "subject: has no place in a plain event"},
+		{"an unknown encoding", []string{"emit", "--type", "t", "--encoding", "xml"}, "", "--encoding"},
+		{"no RabbitMQ", []string{"emit", "--type", "t", "--amqp", "http://u:secret@h"}, "", "--amqp: needs an address such as amqp://"},
 		{"health of what is no address", []string{"health", "--addr", "nowhere"}, "", "host:port"},
 	}
 	for _, test := range tests {
