@@ -27,6 +27,7 @@ type session struct {
 	intake     *amqp.Channel // delivers and is acknowledged on
 	dead       *amqp.Channel // takes dead letters and confirms them
 	returned   chan amqp.Return
+	acks       *acks // of intake
 
 	lose     context.CancelCauseFunc // ends the session
 	progress atomic.Bool             // an event was handled since the last pause
@@ -47,11 +48,13 @@ func newSession(s *Starter, connection *amqp.Connection) (*session, error) {
 	if err := dead.Confirm(false); err != nil {
 		return nil, fmt.Errorf("have dead letters confirmed: %w", err)
 	}
-	return &session{
+	session := &session{
 		Starter: s, connection: connection, intake: intake, dead: dead,
 		// One for each worker: after the first no more is published.
 		returned: dead.NotifyReturn(make(chan amqp.Return, s.Concurrency)),
-	}, nil
+	}
+	session.acks = newAcks(intake, s.Concurrency/2, func(err error) { session.lose(err) })
+	return session, nil
 }
 
 // run takes in events while the handler can. When ctx ends, it finishes those
@@ -149,6 +152,7 @@ func (s *session) take(ctx, alive context.Context) error {
 		s.requeue(&d)
 	}
 	workers.Wait()
+	s.acks.finish()
 	return context.Cause(ctx)
 }
 
@@ -162,7 +166,7 @@ func (s *session) settle(alive context.Context, d *amqp.Delivery) error {
 	case err == nil:
 		s.Counters.Handled.Add(1)
 		s.progress.Store(true)
-		s.acknowledge(d)
+		s.acks.acknowledge(d.DeliveryTag)
 		return nil
 	case notify.CodeOf(err) == notify.CodeUnavailable, ctx.Err() != nil:
 		s.requeue(d)
@@ -176,7 +180,7 @@ func (s *session) settle(alive context.Context, d *amqp.Delivery) error {
 	}
 	s.Counters.DeadLettered.Add(1)
 	s.progress.Store(true)
-	s.acknowledge(d)
+	s.acks.acknowledge(d.DeliveryTag)
 	if e == nil {
 		e = &event.Event{}
 	}
@@ -199,18 +203,10 @@ func (s *session) handle(ctx context.Context, d *amqp.Delivery) (e *event.Event,
 	return e, s.Handler.Handle(ctx, e)
 }
 
-// acknowledge tells the channel that delivered d, and no other. If that is
-// closed by now, d comes again.
-func (s *session) acknowledge(d *amqp.Delivery) {
-	if err := d.Ack(false); err != nil {
-		s.lose(fmt.Errorf("acknowledge an event: %w", err))
-	}
-}
-
 // requeue gives a message back, as the end of its channel does too.
 func (s *session) requeue(d *amqp.Delivery) {
 	s.Counters.Requeued.Add(1)
-	if err := d.Nack(false, true); err != nil {
+	if err := s.acks.giveBack(d.DeliveryTag); err != nil {
 		s.lose(fmt.Errorf("give an event back: %w", err))
 	}
 }
