@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -165,14 +166,14 @@ func (s *shown[T]) UnmarshalJSON(text []byte) error {
 // MarshalJSON is the text as it was.
 func (s shown[T]) MarshalJSON() ([]byte, error) { return s.text, nil }
 
-// pageSize is how many items of a listing are asked for at once; the server
+// mostOfPage is how many items of a listing are asked for at once; the server
 // allows no more.
-const pageSize = "200"
+const mostOfPage = 200
 
 // list reads all pages of a listing.
 func list[T any](ctx context.Context, c *apiClient, path string, query url.Values) ([]shown[T], error) {
 	all := []shown[T]{}
-	asked := url.Values{"limit": {pageSize}}
+	asked := url.Values{"limit": {strconv.Itoa(mostOfPage)}}
 	for name, values := range query {
 		asked[name] = values
 	}

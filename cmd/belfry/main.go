@@ -26,6 +26,7 @@ type cli struct {
 	Send       sendCommand       `cmd:"" help:"Send a notification."`
 	Audience   audienceCommand   `cmd:"" help:"Put, show and delete recipient lists of any length."`
 	Status     statusCommand     `cmd:"" help:"See how a notification stands."`
+	List       listCommand       `cmd:"" help:"List notifications, newest first."`
 	Template   templateCommand   `cmd:"" help:"List, show, put and preview templates."`
 	Cancel     cancelCommand     `cmd:"" help:"Stop what is unsent of a notification."`
 	Reschedule rescheduleCommand `cmd:"" help:"Move the time at which a waiting notification is to go out."`

@@ -144,6 +144,7 @@ func TestWrongUsage(t *testing.T) {
 		{"a subject in a plain event", []string{"emit", "--type", "t", "--subject", "x", "--encoding", "plain"}, "", "subject: has no place in a plain event"},
 		{"an unknown encoding", []string{"emit", "--type", "t", "--encoding", "xml"}, "", "--encoding"},
 		{"no RabbitMQ", []string{"emit", "--type", "t", "--amqp", "http://u:secret@h"}, "", "--amqp: needs an address such as amqp://"},
+		{"a list of none", []string{"list", "--limit", "0"}, "", "--limit: needs a number from 1 on"},
 		{"health of what is no address", []string{"health", "--addr", "nowhere"}, "", "host:port"},
 	}
 	for _, test := range tests {
