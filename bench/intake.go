@@ -206,7 +206,7 @@ func (m *intakeRun) isStarted(ctx context.Context, eventID string) error {
 // work for RabbitMQ.
 func (m *intakeRun) queue(as func(amqp.Queue) bool) (queue amqp.Queue, err error) {
 	var channel *amqp.Channel
-	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if channel == nil || channel.IsClosed() { // as after asking for a queue that is not there
 			if channel, err = m.rabbitmq.Channel(); err != nil {
 				return queue, err
