@@ -56,7 +56,7 @@ func TestEmit(t *testing.T) {
 			taken := client.Take("taken")
 			require.Len(t, taken, 1)
 			require.Equal(t, "film.released", taken[0].RoutingKey)
-			require.EqualValues(t, amqp.Persistent, taken[0].DeliveryMode)
+			require.Equal(t, amqp.Persistent, taken[0].DeliveryMode)
 			e, err := event.Decode(&taken[0])
 			require.NoError(t, err)
 			require.WithinRange(t, e.Time, before, time.Now())
