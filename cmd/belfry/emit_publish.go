@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/belfry-notify/belfry/internal/rabbitmq"
 )
 
 // Limits of publishing.
 const (
 	unconfirmed    = 256              // events under way at a time
-	dialTimeout    = 10 * time.Second // to connect to RabbitMQ
 	confirmTimeout = 30 * time.Second // for it to confirm an event
 )
 
@@ -31,23 +31,14 @@ type publisher struct {
 
 // openPublisher connects to RabbitMQ. The connection ends with ctx.
 func openPublisher(ctx context.Context, url, exchange string) (*publisher, error) {
-	connection, err := amqp.DialConfig(url, amqp.Config{
-		Properties: amqp.Table{"connection_name": "belfry emit"},
-		Dial: func(network, addr string) (net.Conn, error) {
-			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			context.AfterFunc(ctx, func() { _ = conn.Close() })
-			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // until the handshake is over
-		},
-	})
+	connection, err := rabbitmq.Dial(ctx, url, "belfry emit")
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("connect to RabbitMQ: %w", err)
+		return nil, err
 	}
+	context.AfterFunc(ctx, func() { rabbitmq.Close(connection) }) // or what is being published could keep it
 	p := &publisher{
 		exchange: exchange, connection: connection, nowhere: map[string]bool{}, returned: make(chan amqp.Return, 2*unconfirmed),
 	}
@@ -82,7 +73,7 @@ func reason(notices <-chan *amqp.Error) func() *amqp.Error {
 	}
 }
 
-func (p *publisher) close() { _ = p.connection.CloseDeadline(time.Now().Add(time.Second)) }
+func (p *publisher) close() { rabbitmq.Close(p.connection) }
 
 // An underway event is published and not confirmed yet.
 type underway struct {
