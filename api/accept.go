@@ -16,18 +16,13 @@ const acceptTimeout = 4500 * time.Millisecond
 func (s *Server) accept(ctx context.Context, key string, r *notificationRequest) (record *notify.Record, replayed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	decided := &notify.IdempotencyKey{NotificationID: newID(), CreatedAt: s.now()}
 	if key == "" {
-		if err = s.checkNow(r); err != nil {
-			return nil, false, err
-		}
-		if decided.Template, err = s.intake.Pin(ctx, r.Template); err != nil {
-			return nil, false, err
-		}
-	} else {
-		if decided, replayed, err = s.decide(ctx, key, r, decided); err != nil {
-			return nil, false, err
-		}
+		record, err = s.acceptNew(ctx, r)
+		return record, false, err
+	}
+	decided, replayed, err := s.decide(ctx, key, r, &notify.IdempotencyKey{NotificationID: newID(), CreatedAt: s.now()})
+	if err != nil {
+		return nil, false, err
 	}
 	if replayed {
 		known, err := s.Store.Notification(ctx, decided.NotificationID)
@@ -49,4 +44,17 @@ func (s *Server) accept(ctx context.Context, key string, r *notificationRequest)
 		return nil, false, err
 	}
 	return record, replayed, s.intake.Accept(ctx, record)
+}
+
+// acceptNew accepts a request that nobody can repeat.
+func (s *Server) acceptNew(ctx context.Context, r *notificationRequest) (*notify.Record, error) {
+	if err := s.checkNow(r); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	request, err := r.request(now)
+	if err != nil {
+		return nil, err
+	}
+	return s.intake.AcceptNew(ctx, s.Store, request, newID(), now)
 }

@@ -169,9 +169,17 @@ func (i *Intake) checkContent(ctx context.Context, n *notify.Notification) error
 // by reference. Both may be done again: whatever was left undone is done. So
 // does the workers' sweep, for one that was stored and never started.
 func (i *Intake) Accept(ctx context.Context, r *notify.Record) error {
-	err := i.Store.InsertNotification(ctx, r)
-	if err != nil && notify.CodeOf(err) != notify.CodeConflict {
+	if err := i.insert(ctx, r); err != nil {
 		return err
 	}
 	return i.Starter.Start(ctx, &r.Notification)
+}
+
+// insert stores a notification, unless it is stored already.
+func (i *Intake) insert(ctx context.Context, r *notify.Record) error {
+	err := i.Store.InsertNotification(ctx, r)
+	if notify.CodeOf(err) == notify.CodeConflict {
+		return nil
+	}
+	return err
 }

@@ -21,6 +21,13 @@ func (s *Store) InsertNotification(ctx context.Context, r *notify.Record) error 
 	return err
 }
 
+// DeleteNotification takes back a notification whose workflow was not started.
+func (s *Store) DeleteNotification(ctx context.Context, id string) error {
+	s.recent.Remove(id)
+	_, err := s.notifications.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return unavailable("delete from notifications", err)
+}
+
 // Accepted reads a notification as it was accepted, which never changes once it
 // is being sent. The last small ones that were sent at once are in the memory
 // of the process that stored them.

@@ -39,6 +39,13 @@ func (s *Store) VisibleTemplate(ctx context.Context, name string, version int) (
 	return s.templates.visible(ctx, name, version)
 }
 
+// KnownTemplate is the newest version of a template that this process has seen,
+// hidden or not, 0 for none. It asks nobody.
+func (s *Store) KnownTemplate(name string) int {
+	version, _ := s.templates.highest.Get(name)
+	return version
+}
+
 // Template reads one version of a template, hidden or not. It fails with
 // CodeTemplateNotFound when there is no such version.
 func (s *Store) Template(ctx context.Context, ref notify.TemplateRef) (*notify.Template, error) {
