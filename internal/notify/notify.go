@@ -32,6 +32,7 @@ type Channel string
 // The channels Belfry knows.
 const (
 	ChannelEmail Channel = "email"
+	ChannelInbox Channel = "inbox" // kept for the user to read
 )
 
 // A Status says where a notification as a whole stands.

@@ -50,11 +50,16 @@ type Store struct {
 	audiences     *mongo.Collection
 	audiencePages *mongo.Collection
 	leases        *mongo.Collection
+	inbox         *mongo.Collection
+	inboxChanges  *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
 	insertClaim        *inserter
 	insertEvent        *inserter
+	insertItem         *inserter
+	insertChange       *inserter
+	updateItem         *gatherer[*itemDocument, struct{}]
 	updates            *gatherer[notificationUpdate, struct{}]
 
 	templates *versionLog[notify.Template]
@@ -125,6 +130,8 @@ func Open(uri string) (*Store, error) {
 		audiences:     db.Collection("audiences"),
 		audiencePages: db.Collection("audience_pages"),
 		leases:        db.Collection("leases"),
+		inbox:         db.Collection("inbox"),
+		inboxChanges:  db.Collection("inbox_changes"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
@@ -134,6 +141,9 @@ func Open(uri string) (*Store, error) {
 	s.insertDelivery = newInserter(s.deliveries)
 	s.insertClaim = newInserter(s.claims)
 	s.insertEvent = newInserter(s.events)
+	s.insertItem = newInserter(s.inbox)
+	s.insertChange = newInserter(s.inboxChanges)
+	s.updateItem = &gatherer[*itemDocument, struct{}]{call: s.updateItems, most: maxGathered}
 	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered}
 	s.templates, err = newVersionLog[notify.Template](db.Collection("templates"), "template", notify.CodeTemplateNotFound, cachedTemplates)
 	if err != nil {
@@ -177,6 +187,10 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		},
 		s.pages: {
 			{{Key: "notification_id", Value: 1}},
+		},
+		s.inbox: {
+			{{Key: "user_id", Value: 1}, {Key: "_id", Value: 1}},
+			{{Key: "user_id", Value: 1}, {Key: "read_at", Value: 1}, {Key: "archived_at", Value: 1}, {Key: "_id", Value: 1}},
 		},
 		s.templates.in: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
