@@ -52,6 +52,7 @@ type Directory interface {
 // blame for is notify.CodeInvalid.
 type Renderer interface {
 	Email(ctx context.Context, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+	Inbox(ctx context.Context, source notify.InboxContent, data notify.Object, to notify.User) (notify.InboxContent, error)
 }
 
 // A Provider carries messages of one channel.
@@ -71,6 +72,7 @@ type Activities struct {
 	Directory Directory
 	Renderer  Renderer
 	Email     []Provider // in the order in which they are tried
+	Inbox     Provider
 	Log       *slog.Logger
 	Now       func() time.Time
 	NewToken  func() string // tells one inserter of a claim from all others

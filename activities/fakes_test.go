@@ -166,7 +166,9 @@ func (m *memory) InsertDeliveries(ctx context.Context, deliveries []*notify.Deli
 }
 
 func (m *memory) Template(context.Context, notify.TemplateRef) (*notify.Template, error) {
-	return &notify.Template{Name: "welcome", Version: 3, Channels: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}}, nil
+	return &notify.Template{Name: "welcome", Version: 3, Channels: notify.Bodies{
+		Email: &notify.Email{Subject: "s", HTML: "h"}, Inbox: &notify.InboxContent{Title: "t", Body: "b"},
+	}}, nil
 }
 
 func (m *memory) Accepted(ctx context.Context, id string) (*notify.Notification, error) {
@@ -295,6 +297,12 @@ func (r *renderer) Email(_ context.Context, source notify.Email, data notify.Obj
 	r.calls++
 	source.Text = "rendering " + strconv.Itoa(r.calls)
 	return source, nil
+}
+
+func (r *renderer) Inbox(ctx context.Context, source notify.InboxContent, data notify.Object, to notify.User) (notify.InboxContent, error) {
+	rendered, err := r.Email(ctx, notify.Email{}, data, to)
+	source.Body = rendered.Text
+	return source, err
 }
 
 // provider answers as its function says and keeps what it was given.
