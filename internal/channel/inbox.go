@@ -49,17 +49,18 @@ func (i *Inbox) Send(ctx context.Context, m notify.Message) notify.Outcome {
 		Title: m.Inbox.Content.Title, Body: m.Inbox.Content.Body, URL: m.Inbox.Content.URL, Data: m.Inbox.Data,
 		CreatedAt: m.Date.UTC().Truncate(time.Millisecond),
 	}
+	var refusal error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := i.items.InsertItem(ctx, item)
-		if notify.CodeOf(err) == notify.CodeConflict { // an earlier attempt got through
-			err = nil
+		refusal = i.items.InsertItem(ctx, item)
+		if notify.CodeOf(refusal) == notify.CodeConflict { // an earlier attempt got through
+			refusal = nil
 		}
-		return struct{}{}, err
+		return struct{}{}, refusal
 	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
 		InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Second,
 	}), backoff.WithMaxElapsedTime(0))
 	if err != nil {
-		return notify.Outcome{Kind: notify.OutcomeUnknown, Detail: err.Error()}
+		return notify.Outcome{Kind: notify.OutcomeUnknown, Detail: refusal.Error()}
 	}
 	if i.pusher != nil {
 		i.pusher.PushItems(item)
