@@ -164,7 +164,9 @@ func TestAnItemIsShownAsItWasRendered(t *testing.T) {
 	require.NotContains(t, get[object](s, http.MethodGet, "/v1/deliveries/"+d.DeliveryID, 200, nil), "content")
 
 	schema := get[struct {
-		Components struct{ Schemas map[string]struct{ Properties map[string]object } }
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]object }
+		}
 	}](s, http.MethodGet, "/openapi.json", 200, nil).Components.Schemas
 	require.Len(t, schema["DeliveryView"].Properties["content"]["oneOf"], 2)
 	require.Contains(t, schema["InboxContent"].Properties, "title")

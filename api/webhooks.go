@@ -102,7 +102,8 @@ func (s *Server) learn(ctx context.Context, events []notify.Event) error {
 	for _, id := range slices.Compact(notifications) {
 		switch err := s.Store.Recount(ctx, id); notify.CodeOf(err) {
 		case "", notify.CodeNotFound: // its document may have been lost with the API that had accepted it
-		case notify.CodeConflict: // it runs, and is counted from its deliveries
+		case notify.CodeConflict: // it runs, and is counted from its deliveries until it ends
+			s.Store.RecountSoon(id)
 		default:
 			failures = append(failures, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -103,36 +102,3 @@ func unreadOf(userID string) bson.D {
 
 // isUnset selects documents without a field.
 func isUnset(field string) bson.E { return bson.E{Key: field, Value: nil} }
-
-// AckItems notes that a client of the user's has got these items: that makes
-// their deliveries delivered. Acknowledged again, nothing changes.
-func (s *Store) AckItems(ctx context.Context, items []notify.Item, at time.Time) error {
-	var failures []error
-	for i := range items {
-		if err := s.ackItem(ctx, &items[i], at); err != nil {
-			failures = append(failures, err)
-		}
-	}
-	return errors.Join(failures...)
-}
-
-func (s *Store) ackItem(ctx context.Context, item *notify.Item, at time.Time) error {
-	err := s.InsertEvent(ctx, &notify.Event{
-		ID: notify.EventID(item.DeliveryID, "ack"), DeliveryID: item.DeliveryID, NotificationID: item.NotificationID,
-		Provider: string(notify.ChannelInbox), Kind: notify.EventDelivered, At: at,
-	})
-	if err != nil {
-		if notify.CodeOf(err) == notify.CodeConflict {
-			return nil
-		}
-		return err
-	}
-	if _, err = s.Learn(ctx, item.DeliveryID); err != nil {
-		return err
-	}
-	err = s.Recount(ctx, item.NotificationID)
-	if notify.CodeOf(err) == notify.CodeConflict { // it runs, and is counted from its deliveries
-		return nil
-	}
-	return err
-}

@@ -197,25 +197,3 @@ func TestReadAll(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, changed)
 }
-
-func TestAnAcknowledgedItemIsDelivered(t *testing.T) {
-	t.Parallel()
-	s := open(t)
-	ctx := t.Context()
-	r := record(now())
-	r.Status, r.Counts = notify.StatusDone, notify.Counts{Total: 2, Sent: 2}
-	require.NoError(t, s.InsertNotification(ctx, r))
-	acked, other := sentDelivery(t, s, r.ID, 1), sentDelivery(t, s, r.ID, 1)
-	got := notify.Item{ID: uuid.NewString(), NotificationID: r.ID, DeliveryID: acked.ID, UserID: "ann"}
-	for range 2 {
-		require.NoError(t, s.AckItems(ctx, []notify.Item{got}, now()))
-	}
-	for id, want := range map[string]notify.State{acked.ID: notify.StateDelivered, other.ID: notify.StateSent} {
-		d, err := s.Delivery(ctx, id)
-		require.NoError(t, err)
-		require.Equal(t, want, d.State)
-	}
-	counted, err := s.Notification(ctx, r.ID)
-	require.NoError(t, err)
-	require.Equal(t, notify.Counts{Total: 2, Sent: 1, Delivered: 1}, counted.Counts)
-}

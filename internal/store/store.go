@@ -66,6 +66,8 @@ type Store struct {
 	schedules *versionLog[schedule.Schedule]
 	triggers  *versionLog[trigger.Definition]
 
+	learning, recounting *chores
+
 	packer *packer
 
 	recent *lru.Cache[string, *notify.Notification] // small ones, as accepted
@@ -143,6 +145,7 @@ func Open(uri string) (*Store, error) {
 	s.insertEvent = newInserter(s.events)
 	s.insertItem = newInserter(s.inbox)
 	s.insertChange = newInserter(s.inboxChanges)
+	s.newChores()
 	s.updateItem = &gatherer[*itemDocument, struct{}]{call: s.updateItems, most: maxGathered}
 	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered}
 	s.templates, err = newVersionLog[notify.Template](db.Collection("templates"), "template", notify.CodeTemplateNotFound, cachedTemplates)
@@ -157,8 +160,13 @@ func Open(uri string) (*Store, error) {
 	return s, err
 }
 
-// Close ends the connection; operations in flight may finish until ctx ends.
-func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+// Close ends the connection; operations in flight and what is put off may finish
+// until ctx ends.
+func (s *Store) Close(ctx context.Context) error {
+	s.learning.close(ctx)
+	s.recounting.close(ctx)
+	return s.client.Disconnect(ctx)
+}
 
 // Ping asks whether the server answers.
 func (s *Store) Ping(ctx context.Context) error {
