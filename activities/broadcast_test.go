@@ -26,7 +26,9 @@ func pageOf(n int) chunkedPage {
 
 // broadcast takes a page as far as it gets in one run.
 func (w *world) broadcast(ctx context.Context, n *notify.Notification, page chunkedPage, again bool) (Result, *wait) {
-	j := job{notification: n, source: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}, again: again}
+	j := job{notification: n, source: notify.Bodies{
+		Email: &notify.Email{Subject: "s", HTML: "h"}, Inbox: &notify.InboxContent{Title: "t", Body: "b"},
+	}, again: again}
 	return w.deliverChunks(ctx, j, page, nil)
 }
 
@@ -65,7 +67,12 @@ func (w *world) sends() map[string]int {
 // recorded is the end of the delivery to a recipient of a page.
 func (w *world) recorded(t *testing.T, n *notify.Notification, to notify.Recipient) notify.Delivery {
 	t.Helper()
-	d, there := w.ledger.deliveries[notify.DeliveryID(n.ID, notify.ChannelEmail, to)]
+	return w.recordedOver(t, n, notify.ChannelEmail, to)
+}
+
+func (w *world) recordedOver(t *testing.T, n *notify.Notification, channel notify.Channel, to notify.Recipient) notify.Delivery {
+	t.Helper()
+	d, there := w.ledger.deliveries[notify.DeliveryID(n.ID, channel, to)]
 	require.True(t, there, "nothing is recorded of %v", to)
 	return d
 }

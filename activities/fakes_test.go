@@ -336,6 +336,13 @@ func (p *provider) Send(ctx context.Context, m notify.Message) notify.Outcome {
 	return outcome
 }
 
+// inboxProvider is the same provider for inboxes, which is never down.
+type inboxProvider struct{ *provider }
+
+func (*inboxProvider) Name() string { return "inbox" }
+
+func (*inboxProvider) Ready(context.Context, bool) (bool, time.Duration) { return true, 0 }
+
 // clock is moved by hand.
 type clock struct {
 	mu  sync.Mutex
@@ -376,6 +383,7 @@ func newWorld() *world {
 		Directory:   directory{"ann": {ID: "ann", Email: "ann@example.com", Name: "Ann"}, "noaddress": {ID: "noaddress"}},
 		Renderer:    w.renderer,
 		Email:       []Provider{w.provider},
+		Inbox:       &inboxProvider{w.provider},
 		Log:         slog.New(slog.DiscardHandler),
 		Now:         w.clock.Now,
 		NewToken:    func() string { return strconv.FormatInt(w.tokens.Add(1), 10) },
