@@ -162,15 +162,43 @@ func (b *belfry) finished(ids []string) (time.Time, error) {
 // cpuSeconds is what the process has used so far, user and system together.
 func (b *belfry) cpuSeconds() float64 { return cpuSeconds(b.cmd.Process.Pid) }
 
-// engines are what else runs for Belfry: the process that started this one,
-// which has the database in it, and Temporal, which is a child of that.
-func engines() (database, temporal int) {
-	database = os.Getppid()
-	out, err := exec.Command("pgrep", "-P", strconv.Itoa(database), "-f", "server start-dev").Output()
-	if err == nil {
-		temporal, _ = strconv.Atoi(strings.Fields(string(out))[0])
+// cpuOfOthers is what has been used so far by all that runs beside Belfry: this
+// process, the one that started it, which has the database in it, and Temporal
+// and RabbitMQ, which are children of that.
+func cpuOfOthers() map[string]float64 {
+	stack := os.Getppid()
+	used := map[string]float64{"bench": cpuSeconds(os.Getpid()), "database": cpuSeconds(stack)}
+	for name, command := range map[string]string{"temporal": "server start-dev", "rabbitmq": "beam"} {
+		out, err := exec.Command("pgrep", "-P", strconv.Itoa(stack), "-f", command).Output()
+		if err != nil {
+			continue // it is not there
+		}
+		if pid, err := strconv.Atoi(strings.Fields(string(out))[0]); err == nil {
+			used[name] = cpuSeconds(pid)
+		}
 	}
-	return database, temporal
+	return used
+}
+
+// idle waits until Temporal has done what a run before left it to do: it goes on
+// with workflows that were started for a while.
+func idle() {
+	for quiet, last := 0, -1.0; quiet < 3; time.Sleep(300 * time.Millisecond) {
+		used := cpuOfOthers()["temporal"]
+		if used-last < 0.03 { // a tenth of a core
+			quiet++
+		} else {
+			quiet = 0
+		}
+		last = used
+	}
+}
+
+// addCPU adds to a result what was used per 1,000 since before, in seconds.
+func addCPU(more, before map[string]float64, n int) {
+	for name, used := range cpuOfOthers() {
+		more[name+"_cpu_s_per_1000"] = (used - before[name]) * 1000 / float64(n)
+	}
 }
 
 func cpuSeconds(pid int) float64 {

@@ -105,8 +105,7 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 		for _, p := range processes {
 			before += p.cpuSeconds()
 		}
-		database, temporal := engines()
-		spent := [3]float64{cpuSeconds(database), cpuSeconds(temporal), cpuSeconds(os.Getpid())}
+		spent := cpuOfOthers()
 		more := map[string]float64{}
 		beside := make(chan error, 1)
 		go func() {
@@ -125,9 +124,7 @@ func (b *broadcastCmd) Run(ctx context.Context, c *cli) (err error) {
 			memory = max(memory, p.peakMemory())
 		}
 		per1000 := func(seconds float64) float64 { return seconds * 1000 / float64(b.N) }
-		more["database_cpu_s_per_1000"] = per1000(cpuSeconds(database) - spent[0])
-		more["temporal_cpu_s_per_1000"] = per1000(cpuSeconds(temporal) - spent[1])
-		more["sink_cpu_s_per_1000"] = per1000(cpuSeconds(os.Getpid()) - spent[2])
+		addCPU(more, spent, b.N)
 		events, err := bare.historyEvents(ctx, "notification/"+id)
 		if err != nil {
 			return Result{}, err

@@ -35,7 +35,7 @@ func (s *Store) InsertChunk(ctx context.Context, c *notify.Chunk) error {
 		}
 		document.Blob = blob
 	}
-	return insert(ctx, s.chunks, document)
+	return s.insertChunk.insert(ctx, document)
 }
 
 // Chunk reads a claim on a chunk, the first one with its entries but for what
@@ -70,7 +70,11 @@ func (s *Store) InsertDeliveries(ctx context.Context, deliveries []*notify.Deliv
 	for i, d := range deliveries {
 		documents[i] = documentOf(d)
 	}
-	for i, r := range s.insertDelivery.insertAll(ctx, documents) {
+	results, err := s.insertDeliveries.do(ctx, documents)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range results {
 		switch {
 		case notify.CodeOf(r.err) == notify.CodeConflict:
 			taken = append(taken, i)

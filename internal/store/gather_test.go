@@ -18,7 +18,7 @@ func TestAGathererServesWhoWaitsWithACallThatBeganAfterItCame(t *testing.T) {
 	t.Parallel()
 	calls := make(chan []int)
 	answers := make(chan error)
-	g := &gatherer[int, int]{most: 3, call: func(_ context.Context, in []int) []result[int] {
+	g := &gatherer[int, int]{most: 3, pace: direct, call: func(_ context.Context, in []int) []result[int] {
 		calls <- in
 		err := <-answers
 		out := make([]result[int], len(in))
@@ -35,7 +35,7 @@ func TestAGathererServesWhoWaitsWithACallThatBeganAfterItCame(t *testing.T) {
 		}()
 	}
 	// As many calls as may be under way, one input each: nobody waits for company.
-	for n := range maxFlying {
+	for n := range direct.atOnce {
 		ask(n)
 		require.Equal(t, []int{n}, <-calls)
 	}
@@ -71,7 +71,7 @@ func TestAGathererServesWhoWaitsWithACallThatBeganAfterItCame(t *testing.T) {
 func TestAGathererLetsGoOfWhoGivesUp(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	g := &gatherer[int, int]{most: 1, call: func(_ context.Context, in []int) []result[int] {
+	g := &gatherer[int, int]{most: 1, pace: direct, call: func(_ context.Context, in []int) []result[int] {
 		<-release
 		return make([]result[int], len(in))
 	}}
@@ -88,7 +88,7 @@ func TestAGathererWaitsForCompanyOnlyUnderLoad(t *testing.T) {
 		var mu sync.Mutex
 		var calls []string // when, and how many
 		began := time.Now()
-		g := &gatherer[int, int]{most: 3, call: func(_ context.Context, in []int) []result[int] {
+		g := &gatherer[int, int]{most: 3, pace: direct, call: func(_ context.Context, in []int) []result[int] {
 			mu.Lock()
 			calls = append(calls, fmt.Sprint(time.Since(began), " ", len(in)))
 			mu.Unlock()

@@ -39,7 +39,7 @@ func newVersionLog[T any](in *mongo.Collection, what string, missing notify.Code
 		return nil, err
 	}
 	l := &versionLog[T]{in: in, what: what, missing: missing, versions: versions, highest: highest}
-	l.newestVersions = &gatherer[string, newestVersion]{call: l.findNewest, most: maxGathered}
+	l.newestVersions = &gatherer[string, newestVersion]{call: l.findNewest, most: maxGathered, pace: direct}
 	return l, nil
 }
 

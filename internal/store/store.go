@@ -56,6 +56,8 @@ type Store struct {
 	insertNotification *inserter
 	insertDelivery     *inserter
 	insertClaim        *inserter
+	insertChunk        *inserter
+	insertDeliveries   *bulkInserter
 	insertEvent        *inserter
 	insertItem         *inserter
 	insertChange       *inserter
@@ -139,15 +141,17 @@ func Open(uri string) (*Store, error) {
 	if s.packer, err = newPacker(); err != nil {
 		return nil, err
 	}
-	s.insertNotification = newInserter(s.notifications)
-	s.insertDelivery = newInserter(s.deliveries)
-	s.insertClaim = newInserter(s.claims)
-	s.insertEvent = newInserter(s.events)
-	s.insertItem = newInserter(s.inbox)
-	s.insertChange = newInserter(s.inboxChanges)
+	s.insertNotification = newInserter(s.notifications, direct)
+	s.insertDelivery = newInserter(s.deliveries, direct)
+	s.insertClaim = newInserter(s.claims, direct)
+	s.insertEvent = newInserter(s.events, direct)
+	s.insertChunk = newInserter(s.chunks, bulk)
+	s.insertDeliveries = newBulkInserter(s.insertDelivery)
+	s.insertItem = newInserter(s.inbox, mixed)
+	s.insertChange = newInserter(s.inboxChanges, direct)
+	s.updateItem = &gatherer[*itemDocument, struct{}]{call: s.updateItems, most: maxGathered, pace: direct}
+	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered, pace: direct}
 	s.newChores()
-	s.updateItem = &gatherer[*itemDocument, struct{}]{call: s.updateItems, most: maxGathered}
-	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered}
 	s.templates, err = newVersionLog[notify.Template](db.Collection("templates"), "template", notify.CodeTemplateNotFound, cachedTemplates)
 	if err != nil {
 		return nil, err
