@@ -26,8 +26,9 @@ type Store interface {
 	UpdateProgress(ctx context.Context, id string, p notify.Progress) error
 	UpdateStatus(ctx context.Context, id string, status notify.Status) error
 	UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error
-	// Recount is notify.CodeConflict while the notification runs.
-	Recount(ctx context.Context, notificationID string) error
+	// Recount is notify.CodeConflict while the notification runs. Where its status
+	// changes, changed is called before that is written.
+	Recount(ctx context.Context, notificationID string, changed func(context.Context, *notify.Record) error) error
 	Audience(ctx context.Context, id string, now time.Time) (*audience.Audience, error)
 	AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error)
 	// InsertAudiencePages stores those before the first that is taken.
@@ -73,6 +74,7 @@ type Activities struct {
 	Renderer  Renderer
 	Email     []Provider // in the order in which they are tried
 	Inbox     Provider
+	Outcomes  Outcomes // nil: nobody is told
 	Log       *slog.Logger
 	Now       func() time.Time
 	NewToken  func() string // tells one inserter of a claim from all others
@@ -87,14 +89,18 @@ type Activities struct {
 // DefaultPatience is how long an attempt to send may take.
 const DefaultPatience = 60 * time.Second
 
-// Finish records how and when a notification ended whose deliveries ended so.
+// Finish records how and when a notification ended whose deliveries ended so, and
+// tells it.
 func (a *Activities) Finish(ctx context.Context, id string, result Result) (notify.Status, error) {
 	now := a.Now()
 	progress := notify.Progress{Status: result.Counts.Status(result.Expired > 0), Counts: result.Counts, FinishedAt: &now}
 	if result.Cancelled > 0 {
 		progress.Status = notify.StatusCancelled
 	}
-	return progress.Status, retryable(a.Store.UpdateProgress(ctx, id, progress))
+	if err := a.Store.UpdateProgress(ctx, id, progress); err != nil {
+		return progress.Status, retryable(err)
+	}
+	return progress.Status, retryable(a.tellEnd(ctx, id, progress))
 }
 
 // Mark records where a notification stands that has not ended, and answers when
@@ -140,7 +146,7 @@ func (a *Activities) Reschedule(ctx context.Context, id string, sendAt time.Time
 // was tried again by hand. While the notification runs it fails, to be tried
 // again.
 func (a *Activities) Recount(ctx context.Context, notificationID string) error {
-	err := a.Store.Recount(ctx, notificationID)
+	err := a.Store.Recount(ctx, notificationID, a.tellRecord)
 	if notify.CodeOf(err) == notify.CodeConflict {
 		return waiting("the notification still runs", 0)
 	}

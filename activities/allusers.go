@@ -34,7 +34,7 @@ type ListUsersResult struct {
 // twice, and who is a user all the while is stored. The audience's own document
 // comes last, and says that it is complete.
 func (a *Activities) ListUsers(ctx context.Context, in ListUsersInput) (ListUsersResult, error) {
-	stop := heartbeat(ctx)
+	_, stop := heartbeat(ctx)
 	defer stop()
 	going, cancel := untilStopped(ctx)
 	defer cancel()

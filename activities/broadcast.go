@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -158,8 +159,8 @@ func newBase(first, last *notify.Claim, entry notify.EntryRef) *base {
 }
 
 // deliverAlone takes those deliveries as far as they get now that their chunks
-// have left for later, and tells of each.
-func (a *Activities) deliverAlone(ctx context.Context, j job, chunks []*chunk, tell func(*notify.Delivery, error)) {
+// have left for later, and gives each.
+func (a *Activities) deliverAlone(ctx context.Context, j job, chunks []*chunk, give func(*notify.Delivery, error)) {
 	type end struct {
 		delivery *notify.Delivery
 		err      error
@@ -181,8 +182,15 @@ func (a *Activities) deliverAlone(ctx context.Context, j job, chunks []*chunk, t
 		}
 	}
 	_ = group.Wait() // no function of the group fails
+	var ended []*notify.Delivery
 	for _, e := range ends {
-		tell(e.delivery, e.err)
+		if e.err == nil {
+			ended = append(ended, e.delivery)
+		}
+	}
+	untold := a.tellOnce(context.WithoutCancel(ctx), j.told, ended)
+	for _, e := range ends {
+		give(e.delivery, cmp.Or(e.err, untold))
 	}
 }
 

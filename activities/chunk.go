@@ -278,13 +278,18 @@ func (a *Activities) actOnChunk(ctx context.Context, j job, c *chunk, claim *not
 		return err
 	}
 	var counted Result
+	var ended []*notify.Delivery // by a dead sender too
 	for i, r := range results {
 		if r.delivery != nil {
 			c.ended[i] = r.delivery
 		}
 		if c.ended[i] != nil {
 			counted.count(c.ended[i])
+			ended = append(ended, c.ended[i])
 		}
+	}
+	if err := a.tell(begun, ended); err != nil {
+		return err
 	}
 	end.End.Counts, end.End.Expired, end.End.Cancelled = counted.Counts, counted.Expired, counted.Cancelled
 	return a.persist(begun, func(ctx context.Context) error {

@@ -61,6 +61,7 @@ func (w *world) mortals(answer func(notify.Message) notify.Outcome) {
 		}
 		return nil
 	}
+	w.outcomes.before = w.ledger.before
 	w.provider.answer = func(ctx context.Context, m notify.Message) notify.Outcome {
 		if !lives(ctx) {
 			return notify.Outcome{Kind: notify.OutcomeTransient, Detail: "dead"}
@@ -103,6 +104,7 @@ func checkPage(t *testing.T, w *world, n *notify.Notification, page chunkedPage,
 	for i, to := range page.recipients {
 		d := w.recorded(t, n, to)
 		counted.count(&d)
+		require.Positive(t, w.outcomes.told(d), "%s: nobody was told how %v ended", when, to)
 		if i == 1 || i == 2 {
 			require.Zero(t, sends[d.ID])
 			continue

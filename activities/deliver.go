@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -60,7 +61,7 @@ func (a *Activities) TryDeliver(ctx context.Context, id string) (FirstResult, er
 	if err != nil {
 		return FirstResult{}, retryable(err)
 	}
-	result, wait, err := a.deliverDirect(ctx, n, "", false)
+	result, wait, err := a.deliverDirect(ctx, n, "", false, nil)
 	if err != nil {
 		return FirstResult{}, retryable(err)
 	}
@@ -78,13 +79,13 @@ func (a *Activities) TryDeliver(ctx context.Context, id string) (FirstResult, er
 // for that reason. Cancelled, it finishes what is under way and begins nothing
 // more.
 func (a *Activities) Deliver(ctx context.Context, id string, stopped notify.Reason) (Result, error) {
-	stop := heartbeat(ctx)
+	told, stop := heartbeat(ctx)
 	defer stop()
 	n, err := a.Store.Accepted(ctx, id)
 	if err != nil {
 		return Result{}, retryable(err)
 	}
-	result, wait, err := a.deliverDirect(ctx, n, stopped, true)
+	result, wait, err := a.deliverDirect(ctx, n, stopped, true, told)
 	if err != nil {
 		return result, retryable(err)
 	}
@@ -107,10 +108,13 @@ func waiting(why string, after time.Duration) error {
 	})
 }
 
-// heartbeat reports to the server from a ticker until it is stopped.
-func heartbeat(ctx context.Context) (stop func()) {
+// heartbeat reports to the server what is told, from a ticker until it is
+// stopped.
+func heartbeat(ctx context.Context) (t *told, stop func()) {
 	going, cancel := context.WithCancel(ctx)
-	go func() {
+	t = newTold(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() {
 		ticker := time.NewTicker(HeartbeatInterval)
 		defer ticker.Stop()
 		for {
@@ -118,22 +122,28 @@ func heartbeat(ctx context.Context) (stop func()) {
 			case <-going.Done():
 				return
 			case <-ticker.C:
-				activity.RecordHeartbeat(ctx)
+				activity.RecordHeartbeat(ctx, t.all())
 			}
 		}
-	}()
-	return cancel
+	})
+	return t, func() {
+		cancel()
+		beating.Wait()
+		if t.all() != nil {
+			activity.RecordHeartbeat(ctx, t.all()) // goes out where the attempt fails
+		}
+	}
 }
 
 // deliverDirect takes each delivery as far as it gets now. The wait says when to
 // try those again that have no end; it is nil when all have. On a first attempt
 // nothing is read before it is claimed.
-func (a *Activities) deliverDirect(ctx context.Context, n *notify.Notification, stopped notify.Reason, again bool) (Result, *wait, error) {
+func (a *Activities) deliverDirect(ctx context.Context, n *notify.Notification, stopped notify.Reason, again bool, told *told) (Result, *wait, error) {
 	job, err := a.job(ctx, n, again)
 	if err != nil {
 		return Result{}, nil, err
 	}
-	job.stopped = stopped
+	job.stopped, job.told = stopped, told
 	result, next := a.deliverAll(ctx, job)
 	return result, next, nil
 }
@@ -174,6 +184,7 @@ func (a *Activities) deliverAll(ctx context.Context, job job) (Result, *wait) {
 
 	var result Result
 	var next *wait
+	var ended []*notify.Delivery
 	for _, e := range ends {
 		if e.err != nil {
 			result.Counts.Add(notify.StateQueued, 1)
@@ -181,6 +192,10 @@ func (a *Activities) deliverAll(ctx context.Context, job job) (Result, *wait) {
 			continue
 		}
 		result.count(e.delivery)
+		ended = append(ended, e.delivery)
+	}
+	if err := a.tellOnce(begun, job.told, ended); err != nil {
+		next = next.with(job, a.Now(), err)
 	}
 	return result, next
 }
@@ -200,6 +215,7 @@ type job struct {
 	again        bool          // there may be claims already
 	stopped      notify.Reason // why nothing more is to be sent; empty: all is to be
 	pace         *rate.Limiter // of its own messages; nil: none
+	told         *told         // what need not be told again; nil: nothing
 }
 
 func (a *Activities) job(ctx context.Context, n *notify.Notification, again bool) (job, error) {

@@ -210,7 +210,7 @@ func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progres
 	return m.change(ctx, "update progress", id, func(r *notify.Record) { r.Progress = p })
 }
 
-func (m *memory) Recount(ctx context.Context, notificationID string) error {
+func (m *memory) Recount(ctx context.Context, notificationID string, _ func(context.Context, *notify.Record) error) error {
 	leave, err := m.enter(ctx, "recount")
 	if err != nil {
 		return err
@@ -361,6 +361,42 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// outcomes keeps how often each end of a delivery was told, by its id and state.
+type outcomes struct {
+	mu         sync.Mutex
+	before     func(ctx context.Context, operation string) error
+	deliveries map[string]int
+	ends       []notify.Status
+}
+
+func (o *outcomes) Deliveries(ctx context.Context, deliveries []*notify.Delivery) error {
+	if o.before != nil {
+		if err := o.before(ctx, "tell"); err != nil {
+			return err
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, d := range deliveries {
+		o.deliveries[d.ID+" "+string(d.State)]++
+	}
+	return nil
+}
+
+func (o *outcomes) Notification(_ context.Context, r *notify.Record) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ends = append(o.ends, r.Status)
+	return nil
+}
+
+// told is how often the end of a delivery was told as it is recorded.
+func (o *outcomes) told(d notify.Delivery) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.deliveries[d.ID+" "+string(d.State)]
+}
+
 // world is everything an activity touches.
 type world struct {
 	*Activities
@@ -368,6 +404,7 @@ type world struct {
 	provider *provider
 	renderer *renderer
 	clock    *clock
+	outcomes *outcomes
 	tokens   atomic.Int64
 }
 
@@ -377,6 +414,7 @@ func newWorld() *world {
 		provider: &provider{},
 		renderer: &renderer{},
 		clock:    &clock{now: time.Now().UTC().Truncate(time.Millisecond)},
+		outcomes: &outcomes{deliveries: map[string]int{}},
 	}
 	w.Activities = &Activities{
 		Store:       w.ledger,
@@ -384,6 +422,7 @@ func newWorld() *world {
 		Renderer:    w.renderer,
 		Email:       []Provider{w.provider},
 		Inbox:       &inboxProvider{w.provider},
+		Outcomes:    w.outcomes,
 		Log:         slog.New(slog.DiscardHandler),
 		Now:         w.clock.Now,
 		NewToken:    func() string { return strconv.FormatInt(w.tokens.Add(1), 10) },

@@ -44,14 +44,14 @@ type PageResult struct {
 // expiry it ends the rest as expired. Cancelled, it finishes what is under way
 // and begins nothing more.
 func (a *Activities) DeliverPage(ctx context.Context, in Page) (PageResult, error) {
-	stop := heartbeat(ctx)
+	told, stop := heartbeat(ctx)
 	defer stop()
 	attempt := activity.GetInfo(ctx).Attempt
 	if in.Wait > 0 && attempt == 1 {
 		return PageResult{}, waiting("its time has not come", in.Wait)
 	}
 	in.Again = in.Again || attempt > 1
-	result, wait, err := a.deliverPage(ctx, in)
+	result, wait, err := a.deliverPage(ctx, in, told)
 	switch {
 	case err != nil:
 		return PageResult{}, retryable(err)
@@ -69,8 +69,9 @@ func (a *Activities) DeliverPage(ctx context.Context, in Page) (PageResult, erro
 // send would need.
 func (a *Activities) StopPage(ctx context.Context, in Page) (Result, error) {
 	in.Again, in.Stopped = true, notify.ReasonCancelled
+	told := &told{}
 	return a.stop(ctx, func() (Result, *wait) {
-		result, next, err := a.deliverPage(ctx, in)
+		result, next, err := a.deliverPage(ctx, in, told)
 		if err != nil {
 			next = &wait{cause: err, failed: err}
 		}
@@ -80,7 +81,7 @@ func (a *Activities) StopPage(ctx context.Context, in Page) (Result, error) {
 
 // deliverPage takes each delivery of a page as far as it gets now, and keeps
 // the counts where they can be seen meanwhile.
-func (a *Activities) deliverPage(ctx context.Context, in Page) (Result, *wait, error) {
+func (a *Activities) deliverPage(ctx context.Context, in Page, told *told) (Result, *wait, error) {
 	n, err := a.Store.Accepted(ctx, in.ID)
 	if err != nil {
 		return Result{}, nil, err
@@ -100,7 +101,7 @@ func (a *Activities) deliverPage(ctx context.Context, in Page) (Result, *wait, e
 	if err != nil {
 		return Result{}, nil, err
 	}
-	j.stopped = in.Stopped
+	j.stopped, j.told = in.Stopped, told
 	if in.Rate > 0 {
 		j.pace = rate.NewLimiter(rate.Limit(in.Rate), max(1, int(in.Rate)/10))
 		j.pace.AllowN(time.Now(), j.pace.Burst()) // a page begins with none, however many pages there are

@@ -42,7 +42,7 @@ type Redelivery struct {
 // Redeliver takes a delivery that was reopened to its end, as Deliver does those
 // of a page. It is for whom the delivery's document says.
 func (a *Activities) Redeliver(ctx context.Context, in Redelivery) error {
-	stop := heartbeat(ctx)
+	told, stop := heartbeat(ctx)
 	defer stop()
 	ended, err := a.Store.Delivery(ctx, in.DeliveryID)
 	if err != nil {
@@ -69,7 +69,11 @@ func (a *Activities) Redeliver(ctx context.Context, in Redelivery) error {
 	if to.UserID == "" {
 		to.Name = name
 	}
-	if _, err = a.deliver(context.WithoutCancel(ctx), job, to, ended.Channel, from); err != nil {
+	begun := context.WithoutCancel(ctx)
+	if ended, err = a.deliver(begun, job, to, ended.Channel, from); err == nil {
+		err = a.tellOnce(begun, told, []*notify.Delivery{ended})
+	}
+	if err != nil {
 		next := (*wait)(nil).with(job, a.Now(), err)
 		return waiting(err.Error(), next.delay(activity.GetInfo(ctx).Attempt))
 	}

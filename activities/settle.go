@@ -26,7 +26,7 @@ func (a *Activities) Stop(ctx context.Context, id string) (Result, error) {
 	if err != nil {
 		return Result{}, retryable(err)
 	}
-	job.stopped = notify.ReasonCancelled
+	job.stopped, job.told = notify.ReasonCancelled, &told{}
 	return a.stop(ctx, func() (Result, *wait) { return a.deliverAll(ctx, job) })
 }
 
@@ -58,7 +58,7 @@ func (a *Activities) Settle(ctx context.Context, n *notify.Notification) error {
 	if n.Bulk {
 		return a.settlePages(ctx, n)
 	}
-	result, wait, err := a.deliverDirect(ctx, n, notify.ReasonCancelled, true)
+	result, wait, err := a.deliverDirect(ctx, n, notify.ReasonCancelled, true, nil)
 	if err == nil && wait != nil {
 		err = underWay(result, wait)
 	}
@@ -75,7 +75,7 @@ func (a *Activities) settlePages(ctx context.Context, n *notify.Notification) er
 		total.Cancelled = 1
 	}
 	for page := range n.Pages() {
-		result, wait, err := a.deliverPage(ctx, Page{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled})
+		result, wait, err := a.deliverPage(ctx, Page{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled}, nil)
 		if err == nil && wait != nil {
 			err = underWay(result, wait)
 		}

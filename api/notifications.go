@@ -12,18 +12,7 @@ import (
 )
 
 // links lead on from a notification.
-type links struct {
-	Self       string `json:"self"`
-	TemporalUI string `json:"temporal_ui,omitempty" doc:"Absent where BELFRY_TEMPORAL_UI_URL is not set"`
-}
-
-func (s *Server) links(id string) links {
-	l := links{Self: "/v1/notifications/" + id}
-	if s.UILink != nil {
-		l.TemporalUI = s.UILink(id)
-	}
-	return l
-}
+func (s *Server) links(id string) notify.Links { return notify.LinksOf(id, s.UILink) }
 
 type sendInput struct {
 	Key  string `header:"Idempotency-Key" minLength:"1" maxLength:"255" pattern:"^[ -~]*$" patternDescription:"printable characters" doc:"Sending again under the same key sends once"`
@@ -48,27 +37,11 @@ type acceptedOutput struct {
 	Body     struct {
 		ID     string        `json:"id" format:"uuid"`
 		Status notify.Status `json:"status"`
-		Links  links         `json:"links"`
+		Links  notify.Links  `json:"links"`
 	}
 }
 
-// notificationView is a notification as callers see it.
-type notificationView struct {
-	ID         string              `json:"id" format:"uuid"`
-	Status     notify.Status       `json:"status"`
-	Template   *notify.TemplateRef `json:"template,omitempty"`
-	Channels   []notify.Channel    `json:"channels" nullable:"false"`
-	Counts     notify.Counts       `json:"counts"`
-	CreatedAt  time.Time           `json:"created_at"`
-	SendAt     time.Time           `json:"send_at"`
-	ExpiresAt  time.Time           `json:"expires_at"`
-	FinishedAt *time.Time          `json:"finished_at,omitempty"`
-	Tags       []string            `json:"tags" nullable:"false"`
-	Metadata   object              `json:"metadata"`
-	Links      links               `json:"links"`
-}
-
-type notificationOutput struct{ Body notificationView }
+type notificationOutput struct{ Body notify.NotificationView }
 
 // NotificationID is the notification that a path names.
 type NotificationID struct {
@@ -112,7 +85,7 @@ func (s *Server) notificationRoutes(api huma.API) {
 			return s.show(ctx, record)
 		})
 	huma.Register(api, route(http.MethodGet, "/v1/notifications", "list-notifications", "List notifications, newest first", http.StatusOK),
-		func(ctx context.Context, in *notificationsInput) (*listingOutput[notificationView], error) {
+		func(ctx context.Context, in *notificationsInput) (*listingOutput[notify.NotificationView], error) {
 			after, err := in.after()
 			if err != nil {
 				return nil, s.fail(err)
@@ -128,7 +101,7 @@ func (s *Server) notificationRoutes(api huma.API) {
 			if err != nil {
 				return nil, s.fail(err)
 			}
-			return cut(views, in.Limit, func(v notificationView) any {
+			return cut(views, in.Limit, func(v notify.NotificationView) any {
 				return store.Position{CreatedAt: v.CreatedAt, ID: v.ID}
 			}), nil
 		})
@@ -144,22 +117,17 @@ func (s *Server) show(ctx context.Context, record *notify.Record) (*notification
 }
 
 // views shows notifications with counts as of now.
-func (s *Server) views(ctx context.Context, records []notify.Record) ([]notificationView, error) {
+func (s *Server) views(ctx context.Context, records []notify.Record) ([]notify.NotificationView, error) {
 	running, err := s.running.counts(ctx, s.Store, records)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]notificationView, len(records))
+	views := make([]notify.NotificationView, len(records))
 	for i, r := range records {
-		counts, runs := running[r.ID]
-		if !runs {
-			counts = r.Counts
+		if counts, runs := running[r.ID]; runs {
+			r.Counts = counts
 		}
-		views[i] = notificationView{
-			ID: r.ID, Status: r.Status, Template: r.Template, Channels: r.Channels, Counts: counts,
-			CreatedAt: r.CreatedAt.UTC(), SendAt: r.SendAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), FinishedAt: r.FinishedAt,
-			Tags: r.Tags, Metadata: object{r.Metadata}, Links: s.links(r.ID),
-		}
+		views[i] = r.View(s.UILink)
 	}
 	return views, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/rabbitmq"
 )
 
 // consumer is Belfry's name on its channel.
@@ -64,13 +65,13 @@ func (s *session) run(ctx context.Context) error {
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() {
 		stop(ctx.Err())
-		wait(alive, s.drain)
+		rabbitmq.Wait(alive, s.drain)
 		if alive.Err() == nil {
 			lose(errors.New("what was under way was not finished in time"))
-			_ = s.connection.CloseDeadline(time.Now().Add(closeTimeout)) // a silent broker would keep it
+			rabbitmq.Close(s.connection) // a silent broker would keep it
 		}
 	})()
-	pause := newPause()
+	pause := rabbitmq.NewPause()
 	for taking.Err() == nil {
 		err := s.ready(taking)
 		if err == nil {
@@ -117,7 +118,7 @@ func (s *session) ready(ctx context.Context) error {
 func (s *session) pause(ctx context.Context, pause *backoff.ExponentialBackOff, err error) {
 	next := pause.NextBackOff()
 	s.Log.WarnContext(ctx, "events wait: somebody is away whom they need", "error", err, "next_try", next.Round(time.Millisecond))
-	wait(ctx, next)
+	rabbitmq.Wait(ctx, next)
 }
 
 // take consumes until ctx ends, or until an event cannot be handled now, which

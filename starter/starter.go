@@ -8,28 +8,20 @@ package starter
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/belfry-notify/belfry/internal/event"
+	"github.com/belfry-notify/belfry/internal/rabbitmq"
 )
 
 // Limits of a starter.
 const (
 	DefaultConcurrency = 64 // events handled at a time
 
-	handleTimeout  = 15 * time.Second // for one event
-	drainTimeout   = 10 * time.Second // for those under way at the end
-	closeTimeout   = 2 * time.Second  // for the connection to close
-	connectTimeout = 10 * time.Second
-	heartbeat      = 10 * time.Second
-	maxPause       = 5 * time.Second // between two tries while somebody is away
+	handleTimeout = 15 * time.Second // for one event
+	drainTimeout  = 10 * time.Second // for those under way at the end
 )
 
 // A Handler does what is to be done about an event.
@@ -82,47 +74,33 @@ func (s *Starter) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	pause := newPause()
+	pause := rabbitmq.NewPause()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := s.session(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if time.Since(began) > 2*maxPause { // it was there for a while
+		if time.Since(began) > 2*rabbitmq.MaxPause { // it was there for a while
 			pause.Reset()
 		}
 		next := pause.NextBackOff()
 		s.Log.WarnContext(ctx, "RabbitMQ cannot be used, trying again", "error", err, "next_try", next.Round(time.Millisecond))
-		wait(ctx, next)
+		rabbitmq.Wait(ctx, next)
 	}
 	s.Log.InfoContext(ctx, "no more events are taken", "handled", s.Counters.Handled.Load(),
 		"dead_lettered", s.Counters.DeadLettered.Load(), "requeued", s.Counters.Requeued.Load())
 	return nil //nolint:nilerr // told to stop
 }
 
-// newPause is how long to wait between tries: from a quarter of a second up.
-func newPause() *backoff.ExponentialBackOff {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.Multiplier, pause.MaxInterval = 250*time.Millisecond, 2, maxPause
-	return pause
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
 // session takes in events over one connection until that is lost, which is the
 // error, or ctx ends.
 func (s *Starter) session(ctx context.Context) error {
-	connection, err := s.connect(ctx)
+	connection, err := rabbitmq.Dial(ctx, s.URL, "belfry starter")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(closeTimeout)) }() // it may be lost already
+	defer rabbitmq.Close(connection)
 	if err := declare(connection); err != nil {
 		return err
 	}
@@ -133,28 +111,4 @@ func (s *Starter) session(ctx context.Context) error {
 	s.Counters.Connections.Add(1)
 	s.Log.InfoContext(ctx, "connected to RabbitMQ")
 	return session.run(ctx)
-}
-
-// connect gives up when ctx ends, also in the middle of the handshake.
-func (s *Starter) connect(ctx context.Context) (*amqp.Connection, error) {
-	forget := func() bool { return true }
-	connection, err := amqp.DialConfig(s.URL, amqp.Config{
-		Heartbeat:  heartbeat,
-		Properties: amqp.Table{"connection_name": "belfry starter"},
-		Dial: func(network, addr string) (net.Conn, error) {
-			conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			forget = context.AfterFunc(ctx, func() { _ = conn.Close() })
-			return conn, conn.SetDeadline(time.Now().Add(connectTimeout)) // until the handshake is over
-		},
-	})
-	if !forget() && err == nil {
-		return connection, ctx.Err()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("connect to RabbitMQ: %w", err)
-	}
-	return connection, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/belfry-notify/belfry/internal/amqptest"
 	"github.com/belfry-notify/belfry/internal/event"
 	"github.com/belfry-notify/belfry/internal/notify"
+	"github.com/belfry-notify/belfry/internal/rabbitmq"
 )
 
 var errAway = &notify.Error{Code: notify.CodeUnavailable, Detail: "away"}
@@ -205,7 +206,7 @@ func TestTwoStartersShare(t *testing.T) {
 	url := amqptest.NewURL(t)
 	a, b := &handler{}, &handler{}
 	slow := func(ctx context.Context, _ *event.Event) error {
-		wait(ctx, 5*time.Millisecond)
+		rabbitmq.Wait(ctx, 5*time.Millisecond)
 		return nil
 	}
 	a.handle, b.handle = slow, slow

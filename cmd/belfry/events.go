@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/belfry-notify/belfry/api"
 	"github.com/belfry-notify/belfry/internal/intake"
+	"github.com/belfry-notify/belfry/internal/outcome"
 	"github.com/belfry-notify/belfry/internal/trigger"
 	"github.com/belfry-notify/belfry/starter"
 	"github.com/belfry-notify/belfry/workflows"
@@ -32,6 +35,32 @@ func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group, eager bool
 	run.Go(func() error {
 		return starter.New(starter.Config{URL: b.cfg.AMQPURL, Handler: events, Log: b.log}).Run(ctx)
 	})
+}
+
+// openOutcomes prepares to tell outcomes, where there is a RabbitMQ.
+func (b *belfry) openOutcomes() error {
+	if b.cfg.AMQPURL == "" {
+		return nil
+	}
+	b.outcomes = outcome.New(outcome.Config{
+		URL: b.cfg.AMQPURL, Store: b.store, UILink: b.uiLink(), Log: b.log, Now: now,
+		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
+	})
+	return nil
+}
+
+// tellOutcomes publishes until it is told to stop.
+func (b *belfry) tellOutcomes(ctx context.Context) (stop func()) {
+	if b.outcomes == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() { b.outcomes.Run(ctx) })
+	return func() {
+		cancel()
+		telling.Wait()
+	}
 }
 
 // check says which neighbour is away without whom nothing can be accepted.

@@ -92,7 +92,7 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 	for i, g := range guards {
 		providers[i] = g
 	}
-	return &activities.Activities{
+	a := &activities.Activities{
 		Store:       b.store,
 		Directory:   b.idp,
 		Renderer:    b.templates,
@@ -104,6 +104,10 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 		Patience:    activities.DefaultPatience,
 		Concurrency: b.connections(b.cfg.EmailProvider[0], bulk),
 	}
+	if b.outcomes != nil {
+		a.Outcomes = b.outcomes
+	}
+	return a
 }
 
 // inboxConcurrency is how many items of a page for inboxes are written at a time:

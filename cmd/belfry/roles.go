@@ -22,6 +22,7 @@ import (
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/config"
 	"github.com/belfry-notify/belfry/internal/idp"
+	"github.com/belfry-notify/belfry/internal/outcome"
 	"github.com/belfry-notify/belfry/internal/store"
 	"github.com/belfry-notify/belfry/internal/telemetry"
 	"github.com/belfry-notify/belfry/internal/template"
@@ -38,12 +39,12 @@ type (
 
 // Run serves the API.
 func (apiCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run, false) })
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run, false) }, (*belfry).openOutcomes)
 }
 
 // Run works.
 func (workerCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runWorker(ctx, run) }, (*belfry).openProviders)
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runWorker(ctx, run) }, (*belfry).openProviders, (*belfry).openOutcomes)
 }
 
 // Run takes in events.
@@ -57,7 +58,7 @@ func (allCommand) Run(ctx context.Context) error {
 		b.runAPI(ctx, run, true)
 		b.runWorker(ctx, run)
 		b.runStarter(ctx, run, true)
-	}, (*belfry).openProviders)
+	}, (*belfry).openProviders, (*belfry).openOutcomes)
 }
 
 func newLogger(c config.Log) *slog.Logger { return telemetry.NewLogger(os.Stderr, c.Level, c.Format) }
@@ -76,6 +77,9 @@ type belfry struct {
 	// in the order in which they are tried, and the rates that some have.
 	direct, bulk []*channel.Guard
 	limiters     []*channel.Limiter
+
+	// Who tells other programs what became of it all; nil where that is off.
+	outcomes *outcome.Teller
 }
 
 // serve runs roles until ctx ends or one of them fails; either way all end
@@ -91,6 +95,7 @@ func serve(ctx context.Context, roles func(context.Context, *belfry, *errgroup.G
 			return err
 		}
 	}
+	defer b.tellOutcomes(context.WithoutCancel(ctx))() // what is finished at the end is told too
 	run, ctx := errgroup.WithContext(ctx)
 	roles(ctx, b, run)
 	err = run.Wait()

@@ -76,7 +76,7 @@ func (s *Store) learnOf(ctx context.Context, deliveryID string) error {
 func (s *Store) RecountSoon(notificationID string) { s.recounting.ask(notificationID) }
 
 func (s *Store) recountOf(ctx context.Context, notificationID string) error {
-	err := s.Recount(ctx, notificationID)
+	err := s.Recount(ctx, notificationID, nil)
 	if notify.CodeOf(err) == notify.CodeNotFound { // its document may have been lost with the API that had accepted it
 		return nil
 	}

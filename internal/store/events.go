@@ -133,9 +133,12 @@ func (s *Store) countEnded(ctx context.Context, n *notify.Notification) (counts 
 // a delivery of it has changed. It is CodeConflict while the notification runs:
 // its workflow counts then, and only when that is over is the document free.
 //
+// Where its status changes, changed is called before that is written; it may be
+// nil.
+//
 // It counts twice. Where there are many deliveries, a server without the index
 // reads every one there is for that: ctx is to have a deadline that allows for it.
-func (s *Store) Recount(ctx context.Context, notificationID string) error {
+func (s *Store) Recount(ctx context.Context, notificationID string, changed func(context.Context, *notify.Record) error) error {
 	for {
 		record, err := s.Notification(ctx, notificationID)
 		if err != nil {
@@ -153,12 +156,17 @@ func (s *Store) Recount(ctx context.Context, notificationID string) error {
 		if counts == record.Counts {
 			return nil
 		}
-		progress := record.Progress
-		progress.Counts = counts
-		if progress.Status != notify.StatusCancelled {
-			progress.Status = counts.Status(progress.Status == notify.StatusExpired)
+		before := record.Status
+		record.Counts = counts
+		if before != notify.StatusCancelled {
+			record.Status = counts.Status(before == notify.StatusExpired)
 		}
-		if err := s.UpdateProgress(ctx, notificationID, progress); err != nil {
+		if changed != nil && record.Status != before {
+			if err := changed(ctx, record); err != nil {
+				return err
+			}
+		}
+		if err := s.UpdateProgress(ctx, notificationID, record.Progress); err != nil {
 			return err
 		}
 	}

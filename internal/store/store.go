@@ -52,6 +52,7 @@ type Store struct {
 	leases        *mongo.Collection
 	inbox         *mongo.Collection
 	inboxChanges  *mongo.Collection
+	untold        *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
@@ -136,6 +137,7 @@ func Open(uri string) (*Store, error) {
 		leases:        db.Collection("leases"),
 		inbox:         db.Collection("inbox"),
 		inboxChanges:  db.Collection("inbox_changes"),
+		untold:        db.Collection("untold"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
