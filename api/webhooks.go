@@ -103,7 +103,7 @@ func (s *Server) learn(ctx context.Context, events []notify.Event) error {
 		switch err := s.Store.Recount(ctx, id, nil); notify.CodeOf(err) {
 		case "", notify.CodeNotFound: // its document may have been lost with the API that had accepted it
 		case notify.CodeConflict: // it runs, and is counted from its deliveries until it ends
-			s.Store.RecountSoon(id)
+			s.Store.RecountSoon(ctx, id)
 		default:
 			failures = append(failures, err)
 		}

@@ -47,7 +47,7 @@ func (s *Store) AckItems(ctx context.Context, items []notify.Item, at time.Time)
 			failed = r.err
 			continue
 		}
-		s.learning.ask(items[i].DeliveryID)
+		s.learning.ask(ctx, items[i].DeliveryID)
 	}
 	return failed
 }
@@ -66,14 +66,16 @@ func (s *Store) learnOf(ctx context.Context, deliveryID string) error {
 	}
 	learnt, err := s.Learn(ctx, deliveryID)
 	if err == nil && learnt.State != before.State {
-		s.RecountSoon(learnt.NotificationID)
+		s.RecountSoon(ctx, learnt.NotificationID)
 	}
 	return err
 }
 
 // RecountSoon has the document of a notification brought up to date after a
 // delivery of it has changed: once it has ended.
-func (s *Store) RecountSoon(notificationID string) { s.recounting.ask(notificationID) }
+func (s *Store) RecountSoon(ctx context.Context, notificationID string) {
+	s.recounting.ask(ctx, notificationID)
+}
 
 func (s *Store) recountOf(ctx context.Context, notificationID string) error {
 	err := s.Recount(ctx, notificationID, nil)

@@ -35,8 +35,8 @@ type chore struct {
 	delay time.Duration // of the last time that it was put off
 }
 
-// ask has a chore done.
-func (c *chores) ask(id string) {
+// ask has a chore done, whatever becomes of ctx.
+func (c *chores) ask(ctx context.Context, id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
@@ -59,7 +59,7 @@ func (c *chores) ask(id string) {
 	}
 	if !c.running {
 		c.running, c.ended = true, make(chan struct{})
-		go c.run()
+		go c.run(context.WithoutCancel(ctx))
 	} else if known.due.Before(c.soonest) {
 		c.wake()
 	}
@@ -74,12 +74,12 @@ func (c *chores) wake() {
 }
 
 // run does what is due until nothing is left.
-func (c *chores) run() {
+func (c *chores) run(ctx context.Context) {
 	for {
 		due, wait := c.next()
 		switch {
 		case len(due) > 0:
-			c.doAll(due)
+			c.doAll(ctx, due)
 		case wait == 0:
 			return
 		default:
@@ -116,19 +116,19 @@ func (c *chores) next() (due []string, wait time.Duration) {
 	return due, max(c.soonest.Sub(now), 1)
 }
 
-func (c *chores) doAll(ids []string) {
+func (c *chores) doAll(ctx context.Context, ids []string) {
 	var group errgroup.Group
 	group.SetLimit(c.atOnce)
 	for _, id := range ids {
 		group.Go(func() error {
-			c.doOne(id)
+			c.doOne(ctx, id)
 			return nil
 		})
 	}
 	_ = group.Wait() // no function of the group fails
 }
 
-func (c *chores) doOne(id string) {
+func (c *chores) doOne(ctx context.Context, id string) {
 	c.mu.Lock()
 	known := c.all[id]
 	asked := known.asked
@@ -136,7 +136,7 @@ func (c *chores) doOne(id string) {
 	c.mu.Unlock()
 
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), choreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, choreTimeout)
 	err := c.do(ctx, id)
 	cancel()
 

@@ -109,7 +109,7 @@ const countFew = 10
 
 // countEnded counts the deliveries of a notification that has ended.
 func (s *Store) countEnded(ctx context.Context, n *notify.Notification) (counts notify.Counts, err error) {
-	if n.Audience == nil && n.Deliveries() <= countFew {
+	if few := n.Deliveries(); n.Audience == nil && few > 0 && few <= countFew {
 		for _, to := range n.To {
 			for _, channel := range n.Channels {
 				d, err := s.Delivery(ctx, notify.DeliveryID(n.ID, channel, to))
