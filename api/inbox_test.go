@@ -172,3 +172,34 @@ func TestAnItemIsShownAsItWasRendered(t *testing.T) {
 	require.Contains(t, schema["InboxContent"].Properties, "title")
 	require.Equal(t, "object", schema["Item"].Properties["data"]["type"])
 }
+
+func TestSchedulesAndTriggersOverInbox(t *testing.T) {
+	t.Parallel()
+	s, _ := newScheduleServer(t)
+	both := []string{"inbox", "email"}
+	get[any](s, http.MethodPost, "/v1/templates", 201, object{"name": "both", "channels": object{
+		"email": email("s", "h")["email"], "inbox": object{"title": "t", "body": "b"},
+	}})
+	scheduled := func(template string) object {
+		return weekly(object{"notification": object{"template": template, "channels": both, "to": []object{{"user_id": "ann"}}}})
+	}
+	type named struct {
+		Notification notify.Request
+		Channels     []notify.Channel
+	}
+	want := []notify.Channel{"inbox", "email"}
+	require.Equal(t, want, get[named](s, http.MethodPost, "/v1/schedules", 201, scheduled("both")).Notification.Channels)
+	require.Equal(t, []string{"body.notification.channels[0]"},
+		s.refused(http.MethodPut, "/v1/schedules/weekly", 422, withoutName(scheduled("welcome"))).locations())
+
+	made := get[named](s, http.MethodPost, "/v1/triggers", 201, placed(object{"template": "both", "channels": both}))
+	require.Equal(t, want, made.Channels)
+	tested := get[struct{ Notification named }](s, http.MethodPost, "/v1/triggers/placed/test", 200,
+		object{"data": object{"total": 120, "film": "x", "user_id": "ann"}})
+	require.Equal(t, want, tested.Notification.Channels)
+}
+
+func withoutName(body object) object {
+	delete(body, "name")
+	return body
+}

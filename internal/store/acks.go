@@ -34,6 +34,9 @@ func (s *Store) newChores() {
 // deliveries delivered, and soon after their notifications count them so.
 // Acknowledged again, nothing changes.
 func (s *Store) AckItems(ctx context.Context, items []notify.Item, at time.Time) error {
+	if len(items) == 0 {
+		return nil
+	}
 	events := make([]any, len(items))
 	for i, item := range items {
 		events[i] = &notify.Event{
