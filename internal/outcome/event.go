@@ -42,7 +42,11 @@ func newEvent(kind, state, subject, id string, at time.Time, data any) (Event, e
 // tried again by hand ends under another claim, which is another event.
 func ofDelivery(d *notify.Delivery, at time.Time) (Event, error) {
 	id := fmt.Sprintf("%s/%d/%s", d.ID, d.Claim, d.State)
-	return newEvent("delivery", string(d.State), d.ID, id, at, d)
+	shown := *d
+	if shown.Attempts == nil { // as others see it
+		shown.Attempts = []notify.Attempt{}
+	}
+	return newEvent("delivery", string(d.State), d.ID, id, at, shown)
 }
 
 // ofNotification is what there is to tell of a notification that has ended.
