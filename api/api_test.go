@@ -19,6 +19,7 @@ import (
 
 	"github.com/belfry-notify/belfry/activities"
 	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
@@ -62,23 +63,25 @@ func (s *starts) Resume(context.Context, string) error                { return s
 type server struct {
 	t      *testing.T
 	http   *httptest.Server
+	uri    string // of the store
 	store  *store.Store
 	starts *starts
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	kept, err := store.Open(mongotest.NewURI(t))
+	uri := mongotest.NewURI(t)
+	kept, err := store.Open(uri)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(t.Context()))) })
-	return (&server{t: t, store: kept, starts: &starts{}}).again(func(*api.Config) {})
+	return (&server{t: t, uri: uri, store: kept, starts: &starts{}}).again(func(*api.Config) {})
 }
 
 // again is another process over the same store, configured in another way.
 func (s *server) again(configure func(*api.Config)) *server {
 	s.t.Helper()
 	cfg := api.Config{
-		Version: "test", Store: s.store, Templates: template.New(), Starter: s.starts, Providers: []string{"smtp"},
+		Version: "test", Access: &access.Authenticator{}, Store: s.store, Templates: template.New(), Starter: s.starts, Providers: []string{"smtp"},
 		Checks: map[string]api.Check{
 			"mongo":    s.store.Ping,
 			"temporal": func(context.Context) error { return s.starts.err },
@@ -88,7 +91,7 @@ func (s *server) again(configure func(*api.Config)) *server {
 	configure(&cfg)
 	served, err := api.NewServer(cfg)
 	require.NoError(s.t, err)
-	other := &server{t: s.t, store: s.store, starts: s.starts, http: httptest.NewServer(served.Handler())}
+	other := &server{t: s.t, uri: s.uri, store: s.store, starts: s.starts, http: httptest.NewServer(served.Handler())}
 	s.t.Cleanup(other.http.Close)
 	return other
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -171,7 +172,7 @@ func TestAnAudienceExpires(t *testing.T) {
 func TestALongUploadTakesLittleMemoryAndAllTheTimeItNeeds(t *testing.T) {
 	s := newServer(t)
 	served, err := api.NewServer(api.Config{
-		Store: s.store, Starter: s.starts, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Access: &access.Authenticator{}, Store: s.store, Starter: s.starts, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	require.NoError(t, err)
 	hasty := httptest.NewUnstartedServer(served.Handler())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/template"
 )
@@ -28,10 +30,10 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	s := &Server{Config: Config{Templates: template.New(), Now: time.Now}}
+	s := &Server{Config: Config{Access: &access.Authenticator{}, Templates: template.New(), Now: time.Now}, log: slog.New(slog.DiscardHandler)}
 	router := chi.NewRouter()
 	var accepted *notificationRequest
-	huma.Register(s.newAPI(router), route(http.MethodPost, "/", "check", "check", http.StatusAccepted),
+	huma.Register(s.newAPI(router), route(http.MethodPost, "/", "send-notification", "check", http.StatusAccepted),
 		func(_ context.Context, in *struct{ Body notificationRequest }) (*struct{}, error) {
 			accepted = &in.Body
 			return nil, nil

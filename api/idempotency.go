@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -19,7 +20,7 @@ func (s *Server) decide(ctx context.Context, key string, r *notificationRequest,
 	if proposed.RequestHash, err = hash(r); err != nil {
 		return nil, false, err
 	}
-	proposed.ID = keyID("", key)
+	proposed.ID = keyID(access.From(ctx).ID, key)
 	decided, err = s.Store.Key(ctx, proposed.ID)
 	if notify.CodeOf(err) == notify.CodeNotFound {
 		if err = s.checkNow(r); err != nil {
@@ -50,7 +51,8 @@ func (s *Server) decide(ctx context.Context, key string, r *notificationRequest,
 	return decided, decided.NotificationID != proposed.NotificationID, nil
 }
 
-// keyID tells the keys of one caller from those of another.
+// keyID tells the keys of one caller from those of another: a caller's ID has
+// exactly one slash, or none.
 func keyID(caller, key string) string { return caller + "/" + key }
 
 // hash is that of a request as decoded: the order of keys, white space, escapes,

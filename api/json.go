@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/strictjson"
@@ -41,19 +43,18 @@ const maxNesting = 10_000
 
 // requireJSON refuses a body of another content type before it is read. An
 // audience's is not JSON.
-func requireJSON(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if hasBody(r) && r.URL.Path != audiencesPath {
-			media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-			if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
-				writeProblem(w, newProblem(http.StatusUnsupportedMediaType,
-					fmt.Sprintf("the body must be application/json, not %q", media)))
-				return
-			}
-			r.Header.Set("Content-Type", "application/json") // huma knows one spelling
+func requireJSON(ctx huma.Context, next func(huma.Context)) {
+	r, w := humachi.Unwrap(ctx)
+	if hasBody(r) && r.URL.Path != audiencesPath {
+		media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+		if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+			writeProblem(w, newProblem(http.StatusUnsupportedMediaType,
+				fmt.Sprintf("the body must be application/json, not %q", media)))
+			return
 		}
-		next.ServeHTTP(w, r)
-	})
+		r.Header.Set("Content-Type", "application/json") // huma knows one spelling
+	}
+	next(ctx)
 }
 
 func hasBody(r *http.Request) bool {
@@ -63,6 +64,9 @@ func hasBody(r *http.Request) bool {
 // writeProblem answers outside of huma.
 func writeProblem(w http.ResponseWriter, p huma.StatusError) {
 	w.Header().Set("Content-Type", "application/problem+json")
+	if h, has := p.(huma.HeadersError); has {
+		maps.Copy(w.Header(), h.GetHeaders())
+	}
 	w.WriteHeader(p.GetStatus())
 	_ = json.NewEncoder(w).Encode(p) // the caller is gone if this fails
 }

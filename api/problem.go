@@ -24,18 +24,23 @@ type problem struct {
 	Counts *notify.Counts      `json:"counts,omitempty" doc:"With too_late: how the deliveries stand"`
 
 	retryAfter string
+	challenge  string
 }
 
 func (p *problem) Error() string                { return p.Detail }
 func (p *problem) GetStatus() int               { return p.Status }
 func (p *problem) ContentType(ct string) string { return "application/problem+json" }
-func (p *problem) GetHeaders() http.Header      { return retryHeader(p.retryAfter) }
 
-func retryHeader(after string) http.Header {
-	if after == "" {
-		return http.Header{}
+// GetHeaders are those that the answer has besides.
+func (p *problem) GetHeaders() http.Header {
+	header := http.Header{}
+	if p.retryAfter != "" {
+		header.Set("Retry-After", p.retryAfter)
 	}
-	return http.Header{"Retry-After": {after}}
+	if p.challenge != "" {
+		header.Set("WWW-Authenticate", p.challenge)
+	}
+	return header
 }
 
 // huma has no other place to say how its errors look, and that "TO" is not
@@ -109,6 +114,10 @@ func echo(value any) any {
 
 func codeFor(status int) string {
 	switch status {
+	case http.StatusUnauthorized:
+		return string(notify.CodeUnauthorized)
+	case http.StatusForbidden:
+		return string(notify.CodeForbidden)
 	case http.StatusNotFound:
 		return string(notify.CodeNotFound)
 	case http.StatusMethodNotAllowed:
@@ -142,6 +151,10 @@ func statusFor(code notify.Code) int {
 		return http.StatusNotFound
 	case notify.CodeConflict, notify.CodeIdempotencyConflict, notify.CodeTooLate:
 		return http.StatusConflict
+	case notify.CodeUnauthorized:
+		return http.StatusUnauthorized
+	case notify.CodeScopeMissing, notify.CodeForbidden:
+		return http.StatusForbidden
 	case notify.CodeUnavailable:
 		return http.StatusServiceUnavailable
 	case notify.CodeInternal:
@@ -151,7 +164,7 @@ func statusFor(code notify.Code) int {
 
 // fail maps an error to its HTTP answer. What a caller cannot help is logged
 // here and not told to it.
-func (s *Server) fail(err error) error {
+func (s *Server) fail(err error) huma.StatusError {
 	var e *notify.Error
 	if !errors.As(err, &e) {
 		e = &notify.Error{Code: notify.CodeInternal, Err: err}
@@ -177,7 +190,9 @@ func (s *Server) fail(err error) error {
 		if p.Detail == "" {
 			p.Detail = "the request is not valid"
 		}
-	case notify.CodeNotFound, notify.CodeTemplateNotFound, notify.CodeUserNotFound,
+	case notify.CodeUnauthorized, notify.CodeScopeMissing:
+		p.challenge = challenge(e)
+	case notify.CodeNotFound, notify.CodeTemplateNotFound, notify.CodeUserNotFound, notify.CodeForbidden,
 		notify.CodeConflict, notify.CodeIdempotencyConflict, notify.CodeTooLate:
 	}
 	return p

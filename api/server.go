@@ -62,6 +62,7 @@ type Check func(ctx context.Context) error
 type Config struct {
 	Addr      string
 	Version   string
+	Access    Authenticator
 	Store     *store.Store
 	Templates Templates
 	Starter   Starter
@@ -90,6 +91,9 @@ type Server struct {
 
 // NewServer makes a server that answers when its Handler is asked.
 func NewServer(cfg Config) (*Server, error) {
+	if cfg.Access == nil {
+		return nil, errors.New("the API needs somebody to say who calls")
+	}
 	running, err := newRunningCounts(cfg.Now)
 	return &Server{
 		Config: cfg, log: cfg.Log, running: running, uploads: make(chan struct{}, maxUploads),
@@ -140,7 +144,7 @@ func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
 // Handler is the whole API as an HTTP handler.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(middleware.Recoverer, requireJSON)
+	router.Use(middleware.Recoverer)
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
 	})
@@ -167,6 +171,7 @@ func (s *Server) Handler() http.Handler {
 	s.scheduleRoutes(api)
 	s.triggerRoutes(api)
 	s.inboxRoutes(api)
+	s.keyRoutes(api)
 	return router
 }
 
@@ -194,7 +199,7 @@ func (s *Server) newAPI(router chi.Router) huma.API {
 				Title: "Belfry", Version: s.Version,
 				Description: "Durable notifications: say what to tell whom, and Belfry tells them once.",
 			},
-			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer), SecuritySchemes: bearerSecurity()},
 		},
 		OpenAPIPath:                  "/openapi",
 		Formats:                      map[string]huma.Format{"application/json": strictJSON(), "json": strictJSON()},
@@ -204,18 +209,23 @@ func (s *Server) newAPI(router chi.Router) huma.API {
 	registerOutput(api.OpenAPI().Components.Schemas)
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		next(huma.WithValue(ctx, serverKey{}, s))
-	})
+	}, s.authorize, requireJSON)
 	return api
 }
 
-// route describes an operation; every one of them is limited and named alike.
+// route describes an operation; every one of them is limited and named alike,
+// and says by its id who may call it (access.go).
 func route(method, path, id, summary string, status int, errorStatuses ...int) huma.Operation {
+	if len(needs[id]) > 0 {
+		errorStatuses = append(errorStatuses, http.StatusUnauthorized, http.StatusForbidden)
+	}
 	return huma.Operation{
 		OperationID:   id,
 		Method:        method,
 		Path:          path,
 		Summary:       summary,
 		DefaultStatus: status,
+		Security:      security(id),
 		MaxBodyBytes:  maxBody + 1, // huma refuses a body that reaches it
 		Errors:        append(errorStatuses, http.StatusUnprocessableEntity, http.StatusServiceUnavailable),
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
@@ -43,7 +44,7 @@ func newWebhookServer(t *testing.T) *webhookServer {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(t.Context()))) })
 	served, err := api.NewServer(api.Config{
-		Version: "test", Store: kept, Templates: template.New(), Starter: &starts{},
+		Version: "test", Access: &access.Authenticator{}, Store: kept, Templates: template.New(), Starter: &starts{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, SendGridWebhookKey: &key.PublicKey,
 	})
 	require.NoError(t, err)

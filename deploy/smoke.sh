@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Sends one mail through a stack that runs, and waits until Mailpit has it.
+# Sends one mail through a stack that runs, and waits until Mailpit has it. For
+# that it has an API key made in the api's container, for an hour.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 api=http://127.0.0.1:${API_PORT:-8080}
 mailpit=http://127.0.0.1:${MAIL_PORT:-8025}
 mark=smoke-$(date +%s)-$$ # the template's name, and in the mail's subject
 
-post() { curl -fsS --max-time 30 "$api$1" -H 'Content-Type: application/json' -d "$2"; }
+post() {
+    curl -fsS --max-time 30 "$api$1" -H "Authorization: Bearer $key" -H 'Content-Type: application/json' -d "$2"
+}
 
 until_true() { # seconds, what is waited for, command
     local deadline=$((SECONDS + $1)) what=$2
@@ -21,6 +25,10 @@ until_true() { # seconds, what is waited for, command
 }
 
 until_true 60 "$api/readyz" curl -fsS --max-time 10 "$api/readyz"
+
+status=$(curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "$api/v1/templates")
+[[ $status == 401 ]] || { echo "without a key the API answers $status" >&2; exit 1; }
+key=$(docker compose exec -T api /belfry key create --name "$mark" --scope send,templates --expires 1h)
 
 post /v1/templates '{
   "name": "'"$mark"'",

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/config"
 	"github.com/belfry-notify/belfry/internal/idp"
@@ -150,10 +151,17 @@ func (b *belfry) close(ctx context.Context) error {
 // runAPI serves the API; eager says that a worker runs beside it.
 func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 	run.Go(func() error { return b.ensureIndexes(ctx) })
+	callers, err := b.callers(ctx)
+	if err != nil {
+		run.Go(func() error { return err })
+		return
+	}
+	run.Go(func() error { return callers.Run(ctx) })
 	run.Go(func() error {
 		return api.Run(ctx, api.Config{
 			Addr:        b.cfg.HTTPAddr,
 			Version:     version,
+			Access:      callers,
 			Store:       b.store,
 			Templates:   b.templates,
 			Providers:   b.cfg.EmailProvider,
@@ -161,7 +169,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Starter:     workflows.NewStarter(b.temporal, b.namespace, eager),
 			Schedules:   b.schedules(),
 			Checks:      b.checks(),
-			Informs:     b.informs(),
+			Informs:     b.informs(callers),
 			UILink:      b.uiLink(),
 			Log:         b.log,
 			Now:         time.Now,
@@ -170,6 +178,14 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			AudienceRetention:  b.cfg.AudienceRetention,
 		}, nil)
 	})
+}
+
+// callers is who finds out who calls the API.
+func (b *belfry) callers(ctx context.Context) (*access.Authenticator, error) {
+	if b.cfg.Auth.Nobody() {
+		b.log.WarnContext(ctx, "BELFRY_AUTH is none: whoever reaches the API may do everything", "addr", b.cfg.HTTPAddr)
+	}
+	return access.New(b.cfg.Auth, b.store, b.log, time.Now)
 }
 
 func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
@@ -215,9 +231,13 @@ func (b *belfry) checks() map[string]api.Check {
 	}
 }
 
-// informs ask those that workers need to send it.
-func (b *belfry) informs() map[string]api.Check {
+// informs ask those that workers need to send it, and the issuer of the tokens
+// that the API lets in.
+func (b *belfry) informs(callers *access.Authenticator) map[string]api.Check {
 	informs := map[string]api.Check{"idp": b.idp.Ping}
+	if issuer := callers.Issuer(); issuer != nil {
+		informs["oidc"] = issuer
+	}
 	if slices.Contains(b.cfg.EmailProvider, "smtp") {
 		addr := net.JoinHostPort(b.cfg.SMTP.Host, strconv.Itoa(b.cfg.SMTP.Port))
 		informs["smtp"] = func(ctx context.Context) error {
@@ -239,28 +259,4 @@ func (b *belfry) uiLink() func(string) string {
 	}
 	base := b.cfg.TemporalUIURL + "/namespaces/" + url.PathEscape(b.namespace) + "/workflows/"
 	return func(id string) string { return base + url.PathEscape(workflows.NotificationID(id)) }
-}
-
-type idpCommand struct {
-	Addr  string `default:"127.0.0.1:50051" env:"BELFRY_IDP_ADDR" help:"Address to listen on, host:port."`
-	Users string `required:"" type:"existingfile" help:"The users, a YAML or JSON file."`
-	Cert  string `type:"existingfile" help:"TLS certificate (PEM); with --cert-key."`
-	Key   string `name:"cert-key" type:"existingfile" help:"Key of the certificate (PEM)."`
-	Token string `env:"BELFRY_IDP_TOKEN" help:"Bearer token that callers must send."`
-}
-
-// Run serves the users.
-func (c idpCommand) Run(ctx context.Context) error {
-	logging, err := config.LoadLog(os.LookupEnv)
-	if err != nil {
-		return err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
-	if err != nil {
-		return fmt.Errorf("listen for the idp: %w", err)
-	}
-	return idp.Serve(ctx, listener, idp.ServerConfig{
-		UsersFile: c.Users, CertFile: c.Cert, KeyFile: c.Key, Token: c.Token,
-		Logger: newLogger(logging),
-	})
 }

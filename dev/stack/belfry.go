@@ -28,12 +28,28 @@ func (c *Config) findBelfry() error {
 func (s *Stack) startIDP(ctx context.Context) (err error) {
 	addr := address(s.config.Ports.IDP)
 	cmd := exec.Command(s.config.path(s.config.Belfry), "idp", "--addr", addr, "--users", s.config.path(s.config.Users))
+	if s.isIssuer() {
+		cmd.Args = append(cmd.Args, "--oidc", address(s.config.Ports.OIDC))
+	}
 	cmd.Dir, cmd.Env = s.config.Root, s.env
 	if s.idp, err = s.startChild("the idp", cmd, s.config.data("logs", "idp.log")); err != nil {
 		return err
 	}
 	return s.untilReady(ctx, s.idp, func(ctx context.Context) error { return answering(ctx, addr) })
 }
+
+// isIssuer says whether the idp is the OIDC issuer too: not where another one is
+// given or where others reach the API, for then it would refuse to be.
+func (s *Stack) isIssuer() bool {
+	given := environ(s.config.Environ)
+	host, _, err := net.SplitHostPort(given.get(envHTTP))
+	ip := net.ParseIP(host)
+	apart := !given.given(envHTTP) || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return !given.given(envIDP) && !given.given(envIssuer) && apart
+}
+
+// issuer is the OIDC issuer of the stack.
+func (s *Stack) issuer() string { return "http://" + address(s.config.Ports.OIDC) }
 
 // answering succeeds once a gRPC server answers its health service, with what
 // does not matter: it may want a token.

@@ -43,6 +43,7 @@ type Ports struct {
 	Mail       int `name:"mail-port" env:"BELFRY_DEV_MAIL_PORT" default:"8025" help:"The page that shows the mail."`
 	AMQP       int `name:"amqp-port" env:"BELFRY_DEV_AMQP_PORT" default:"5672" help:"RabbitMQ."`
 	IDP        int `name:"idp-port" env:"BELFRY_DEV_IDP_PORT" default:"50051" help:"The idp."`
+	OIDC       int `name:"oidc-port" env:"BELFRY_DEV_OIDC_PORT" default:"9080" help:"The sample OIDC issuer."`
 
 	// Nobody needs to know these. 0: another one each time, without Management.
 	Epmd       int `kong:"-"` // Erlang's, for RabbitMQ alone

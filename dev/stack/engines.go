@@ -15,6 +15,10 @@ const (
 	envAMQP       = "BELFRY_AMQP_URL"
 	envTemporal   = "TEMPORAL_ADDRESS"
 	envTemporalUI = "BELFRY_TEMPORAL_UI_URL"
+	envAuth       = "BELFRY_AUTH"
+	envKey        = "BELFRY_KEY" // with which the template is made
+	envIssuer     = "BELFRY_OIDC_ISSUER"
+	envAudience   = "BELFRY_OIDC_AUDIENCE"
 	envCatcher    = "BELFRY_TEST_CATCHER"  // the mail page, for tests
 	envRabbitMQ   = "BELFRY_TEST_RABBITMQ" // RabbitMQ's HTTP API, for tests
 )
@@ -41,7 +45,12 @@ func (s *Stack) engines() []engine {
 		{"mail catcher", envSMTP, s.startCatcher, func() string {
 			return s.catcher.SMTPAddr() + ", page http://" + s.catcher.HTTPAddr()
 		}},
-		{"idp", envIDP, s.startIDP, func() string { return address(ports.IDP) }},
+		{"idp", envIDP, s.startIDP, func() string {
+			if s.isIssuer() {
+				return address(ports.IDP) + ", OIDC " + s.issuer()
+			}
+			return address(ports.IDP)
+		}},
 	}
 	if s.broker.server != "" {
 		all = append(all, engine{"RabbitMQ", envAMQP, s.startRabbitMQ, func() string {
@@ -65,7 +74,11 @@ func (s *Stack) offers() environ {
 		offer(envHTTP, address(ports.HTTP)).
 		offer(envMongo, "mongodb://"+address(ports.Mongo)+"/belfry").
 		offer(envIDP, address(ports.IDP)).
-		offer(envTemporal, address(ports.Temporal))
+		offer(envTemporal, address(ports.Temporal)).
+		offer(envAuth, "none")
+	if s.isIssuer() {
+		env = env.offer(envIssuer, s.issuer()).offer(envAudience, "belfry")
+	}
 	if !given.given(envSMTP) {
 		env = env.offer(envSMTP, "smtp://"+address(ports.SMTP)).
 			offer(envCatcher, "http://"+address(ports.Mail))
@@ -107,6 +120,9 @@ func (s *Stack) check() error {
 		case envIDP:
 			needBelfry = true
 			listeners = append(listeners, listener{"idp", ports.IDP, "idp-port"})
+			if s.isIssuer() {
+				listeners = append(listeners, listener{"OIDC issuer", ports.OIDC, "oidc-port"})
+			}
 		}
 	}
 	if needBelfry {

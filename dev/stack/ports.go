@@ -58,7 +58,7 @@ func taken(port int) bool {
 // takes one by chance before our engine does.
 func freePorts() (Ports, error) {
 	var p Ports
-	return p, findPorts(&p.HTTP, &p.Temporal, &p.TemporalUI, &p.Mongo, &p.SMTP, &p.Mail, &p.IDP,
+	return p, findPorts(&p.HTTP, &p.Temporal, &p.TemporalUI, &p.Mongo, &p.SMTP, &p.Mail, &p.IDP, &p.OIDC,
 		&p.AMQP, &p.Management, &p.Epmd, &p.ErlangDist)
 }
 

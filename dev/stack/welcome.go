@@ -26,6 +26,9 @@ func (s *Stack) seed(ctx context.Context) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if key := s.env.get(envKey); key != "" {
+		request.Header.Set("Authorization", "Bearer "+key)
+	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err

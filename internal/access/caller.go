@@ -21,20 +21,47 @@ const (
 	ScopeAdmin     Scope = "admin"
 )
 
+// Scopes are all of them, in the order in which they are listed.
+func Scopes() []Scope {
+	return []Scope{ScopeSend, ScopeRead, ScopeTemplates, ScopeSchedules, ScopeTriggers, ScopeInbox, ScopeAdmin}
+}
+
 // A Caller is who makes a request.
 type Caller struct {
-	ID     string    // "key/<id>", "user/<sub>", or "anyone" where nobody is asked who they are
+	ID     string    // "key/<id>", "user/<sub>" with the sub escaped as in a path, or "anyone" where nobody is asked who they are
 	UserID string    // of an end user, who has their own data only: the token's sub; empty: a service
-	Scopes []Scope   // what they may do
+	Scopes []Scope   // what they may do; an end user with their own data only, but for Service
 	Until  time.Time // when that ends; zero: it does not
+
+	// Service is those of an end user's scopes that the configuration gives them
+	// by their roles: with these they act as a service does, for everybody.
+	Service []Scope
 }
 
 // Anyone is the caller where nobody is asked who they are.
 var Anyone = Caller{ID: "anyone", Scopes: []Scope{ScopeAdmin}}
 
-// May says whether the caller has the right to a scope.
-func (c Caller) May(scope Scope) bool {
-	return slices.Contains(c.Scopes, scope) || slices.Contains(c.Scopes, ScopeAdmin)
+// May says whether the caller has the right to a scope, be it with their own
+// data only.
+func (c Caller) May(scope Scope) bool { return grants(c.Scopes, scope) }
+
+// Serves says whether the caller has the right to a scope with everybody's
+// data.
+func (c Caller) Serves(scope Scope) bool {
+	if c.UserID == "" {
+		return grants(c.Scopes, scope)
+	}
+	return grants(c.Service, scope)
+}
+
+// MayFor says whether the caller has the right to a scope with the data of a
+// user.
+func (c Caller) MayFor(scope Scope, userID string) bool {
+	return c.Serves(scope) || c.UserID != "" && c.UserID == userID && c.May(scope)
+}
+
+func grants(granted []Scope, scope Scope) bool {
+	return slices.Contains(granted, scope) || slices.Contains(granted, ScopeAdmin)
 }
 
 // Acts says whether the caller may act for a user: every service may, and the

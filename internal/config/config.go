@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/idp"
@@ -24,6 +25,7 @@ type Config struct {
 	Log                Log
 	AMQPURL            string                 // AMQP_URL, empty: no events
 	HTTPAddr           string                 // HTTP_ADDR
+	Auth               access.Config          // AUTH, AUTH_NONE_ANYWHERE, OIDC_*
 	MongoURI           string                 // MONGO_URI
 	IDP                idp.Config             // IDP_ADDR, IDP_TLS, IDP_CA_FILE, IDP_TOKEN
 	SMTP               channel.SMTPConfig     // SMTP_URL, EMAIL_FROM, SMTP_*
@@ -65,7 +67,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		Log:           l.log(),
 		AMQPURL:       l.amqp("AMQP_URL"),
 		HTTPAddr:      l.address("HTTP_ADDR", "127.0.0.1:8080"),
-		MongoURI:      l.mongo("MONGO_URI", "mongodb://127.0.0.1:27017/belfry"),
+		MongoURI:      l.mongoURI(),
 		IDP:           l.idp(),
 		EmailProvider: l.order("EMAIL_PROVIDER", "smtp", "sendgrid"),
 		SMTP:          l.smtp(),
@@ -80,6 +82,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		SMTPBulkConnections:     l.connections("SMTP_BULK_CONNECTIONS"),
 		SendGridBulkConnections: l.connections("SENDGRID_BULK_CONNECTIONS"),
 	}
+	c.Auth = l.auth(c.HTTPAddr)
 	c.SendGrid = l.sendGrid(c.SMTP)
 	if slices.Contains(c.EmailProvider, "sendgrid") && c.SendGrid.APIKey == "" {
 		l.fail("SENDGRID_API_KEY", "is needed where BELFRY_EMAIL_PROVIDER names sendgrid")

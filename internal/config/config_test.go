@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
 
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/idp"
 )
@@ -77,7 +78,7 @@ func TestEveryVariable(t *testing.T) {
 	t.Parallel()
 	pem := file(t, certificate)
 	got, err := Load(variables{
-		"HTTP_ADDR": ":80", "MONGO_URI": "mongodb://u:p%40@a:1,b:2/x?replicaSet=r", "AMQP_URL": "amqps://u:p%2Fw@rabbit:5671/v",
+		"HTTP_ADDR": ":80", "AUTH": "keys", "MONGO_URI": "mongodb://u:p%40@a:1,b:2/x?replicaSet=r", "AMQP_URL": "amqps://u:p%2Fw@rabbit:5671/v",
 		"IDP_ADDR": "idp.example:443", "IDP_TLS": "true", "IDP_CA_FILE": pem, "IDP_TOKEN": "token",
 		"SMTP_URL": "smtp://u:p%40@mail.example", "SMTP_CA_FILE": pem, "SMTP_CONNECTIONS": "3", "SMTP_RATE": "100/s",
 		"SMTP_HELLO_NAME": "me.example", "SMTP_ENVELOPE_SENDER": "bounces@example.com", "SMTP_MESSAGE_ID_DOMAIN": "example.com",
@@ -93,6 +94,7 @@ func TestEveryVariable(t *testing.T) {
 		Log:      Log{Level: slog.LevelDebug, Format: "json"},
 		AMQPURL:  "amqps://u:p%2Fw@rabbit:5671/v",
 		HTTPAddr: ":80",
+		Auth:     access.Config{Keys: true},
 		MongoURI: "mongodb://u:p%40@a:1,b:2/x?replicaSet=r",
 		IDP:      idp.Config{Addr: "idp.example:443", TLS: true, CAFile: pem, Token: "token"},
 		SMTP: channel.SMTPConfig{
@@ -122,6 +124,8 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 	missing, noPEM := filepath.Join(t.TempDir(), "none"), file(t, "no certificate")
 	for name, values := range map[string][]string{
 		"HTTP_ADDR":              {"localhost", "localhost:http", "1:2:3", "a:65536", "a\nb"},
+		"AUTH":                   {"password", "keys,none", "none,keys", "keys,keys", "keys,"},
+		"AUTH_NONE_ANYWHERE":     {"yes"},
 		"IDP_ADDR":               {"localhost", "localhost:grpc"},
 		"MONGO_URI":              {"127.0.0.1:27017", "http://hunter2@x", "mongodb://", "mongodb://u:hun/ter2@x/y", "mongodb://u:hun%zter2@x/y", "mongodb://u:hunter2@x:port/y", "mongodb://u:hunter2", "mongodb://u:hunter2@x/y?w=-1", "mongodb+srv://u:hun%zter2@x/y", "mongodb+srv://u:hun/ter2@x/y"},
 		"AMQP_URL":               {"rabbit:5672", "http://u:hunter2@x", "amqp://", "amqp://u:hun%zter2@x", "amqp://u:hun/ter2@x", "amqp://u:hunter2@x:port", "amqp://u:hunter2@x y"},

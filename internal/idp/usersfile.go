@@ -29,6 +29,18 @@ type usersFile struct {
 	seen    os.FileInfo // of the version last read, well or not; nil when there was none
 }
 
+// Users are those of a users file, as it is now.
+type Users struct{ file *usersFile }
+
+// OpenUsers reads a users file, which is read again when it has changed.
+func OpenUsers(path string) (*Users, error) {
+	file, err := openUsersFile(path, slog.New(slog.DiscardHandler), time.Now)
+	return &Users{file}, err
+}
+
+// Has says whether there is a user of that id.
+func (u *Users) Has(id string) bool { return u.file.current().byID[id] != nil }
+
 // openUsersFile reads the file for the first time.
 func openUsersFile(path string, log *slog.Logger, now func() time.Time) (*usersFile, error) {
 	f := &usersFile{path: path, log: log, now: now, checked: now()}

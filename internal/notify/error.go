@@ -13,8 +13,11 @@ const (
 	CodeConflict            Code = "conflict"
 	CodeIdempotencyConflict Code = "idempotency_conflict"
 	CodeUserNotFound        Code = "user_not_found"
-	CodeTooLate             Code = "too_late"    // there is nothing left to stop or to move
-	CodeUnavailable         Code = "unavailable" // a neighbour cannot be reached; trying again can help
+	CodeTooLate             Code = "too_late"      // there is nothing left to stop or to move
+	CodeUnauthorized        Code = "unauthorized"  // nobody knows who asks
+	CodeScopeMissing        Code = "scope_missing" // who asks may not do this
+	CodeForbidden           Code = "forbidden"     // who asks may do this, but not here: with another user's data
+	CodeUnavailable         Code = "unavailable"   // a neighbour cannot be reached; trying again can help
 	CodeInternal            Code = "internal"
 )
 

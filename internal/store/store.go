@@ -1,5 +1,5 @@
-// Package store keeps templates, schedules, triggers, notifications, claims and
-// deliveries in MongoDB.
+// Package store keeps templates, schedules, triggers, notifications, claims,
+// deliveries and API keys in MongoDB.
 //
 // On the hot path it only inserts, finds and updates by a lone string _id, and
 // each document is updated by one writer: no upserts, no transactions, no
@@ -53,6 +53,8 @@ type Store struct {
 	inbox         *mongo.Collection
 	inboxChanges  *mongo.Collection
 	untold        *mongo.Collection
+	apiKeys       *mongo.Collection
+	apiKeyUses    *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
@@ -138,6 +140,8 @@ func Open(uri string) (*Store, error) {
 		inbox:         db.Collection("inbox"),
 		inboxChanges:  db.Collection("inbox_changes"),
 		untold:        db.Collection("untold"),
+		apiKeys:       db.Collection("api_keys"),
+		apiKeyUses:    db.Collection("api_key_uses"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
