@@ -26,9 +26,8 @@ type Store interface {
 	UpdateProgress(ctx context.Context, id string, p notify.Progress) error
 	UpdateStatus(ctx context.Context, id string, status notify.Status) error
 	UpdateTimes(ctx context.Context, id string, sendAt, expiresAt time.Time) error
-	// Recount is notify.CodeConflict while the notification runs. Where its status
-	// changes, changed is called before that is written.
-	Recount(ctx context.Context, notificationID string, changed func(context.Context, *notify.Record) error) error
+	// Recount is notify.CodeConflict while the notification runs.
+	Recount(ctx context.Context, notificationID string) error
 	Audience(ctx context.Context, id string, now time.Time) (*audience.Audience, error)
 	AudiencePage(ctx context.Context, id string, page int) ([]notify.Recipient, error)
 	// InsertAudiencePages stores those before the first that is taken.
@@ -53,6 +52,7 @@ type Directory interface {
 // blame for is notify.CodeInvalid.
 type Renderer interface {
 	Email(ctx context.Context, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+	Inbox(ctx context.Context, source notify.InboxContent, data notify.Object, to notify.User) (notify.InboxContent, error)
 }
 
 // A Provider carries messages of one channel.
@@ -72,7 +72,8 @@ type Activities struct {
 	Directory Directory
 	Renderer  Renderer
 	Email     []Provider // in the order in which they are tried
-	Outcomes  Outcomes   // nil: nobody is told
+	Inbox     Provider
+	Outcomes  Outcomes // nil: nobody is told
 	Log       *slog.Logger
 	Now       func() time.Time
 	NewToken  func() string // tells one inserter of a claim from all others
@@ -144,7 +145,7 @@ func (a *Activities) Reschedule(ctx context.Context, id string, sendAt time.Time
 // was tried again by hand. While the notification runs it fails, to be tried
 // again.
 func (a *Activities) Recount(ctx context.Context, notificationID string) error {
-	err := a.Store.Recount(ctx, notificationID, a.tellRecord)
+	err := a.Store.Recount(ctx, notificationID)
 	if notify.CodeOf(err) == notify.CodeConflict {
 		return waiting("the notification still runs", 0)
 	}

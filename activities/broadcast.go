@@ -14,6 +14,7 @@ import (
 // however often it is read.
 type chunkedPage struct {
 	number     int
+	over       notify.Channel
 	recipients []notify.Recipient
 }
 
@@ -23,17 +24,17 @@ const slowChunk = 10 * time.Second
 
 // chunks cuts a page, always in the same way.
 func (p chunkedPage) chunks(n *notify.Notification) []*chunk {
-	channels, size := n.Channels, notify.ChunkSize
+	size := notify.ChunkSize
 	if perSecond := n.Rate.PerSecond(); perSecond > 0 {
 		size = min(size, max(1, int(perSecond*slowChunk.Seconds())))
 	}
 	var chunks []*chunk
-	for i := range len(p.recipients) * len(channels) {
+	for i, to := range p.recipients {
 		if i%size == 0 {
 			chunks = append(chunks, &chunk{page: p.number, number: len(chunks)})
 		}
 		c := chunks[len(chunks)-1]
-		c.places = append(c.places, place{p.recipients[i/len(channels)], channels[i%len(channels)]})
+		c.places = append(c.places, place{to, p.over})
 		c.ended = append(c.ended, nil)
 	}
 	return chunks

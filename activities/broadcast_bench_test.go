@@ -47,6 +47,10 @@ func (s *timed) InsertDeliveries(ctx context.Context, deliveries []*notify.Deliv
 // greeter renders 3 KB of HTML of which little differs.
 type greeter struct{ body string }
 
+func (greeter) Inbox(_ context.Context, source notify.InboxContent, _ notify.Object, _ notify.User) (notify.InboxContent, error) {
+	return source, nil
+}
+
 func (g greeter) Email(_ context.Context, _ notify.Email, _ notify.Object, to notify.User) (notify.Email, error) {
 	return notify.Email{Subject: "Hello " + to.Name, HTML: "<p>Dear " + to.Name + g.body, Text: "Dear " + to.Name}, nil
 }
@@ -66,7 +70,7 @@ func (silent) Send(context.Context, notify.Message) notify.Outcome {
 //	bin/stack exec -- go test -run '^$' -bench APage ./activities
 func BenchmarkAPage(b *testing.B) {
 	const recipients = 500
-	page := chunkedPage{}
+	page := chunkedPage{over: notify.ChannelEmail}
 	for i := range recipients {
 		page.recipients = append(page.recipients, notify.Recipient{Email: fmt.Sprintf("user%06d@example.com", i), Name: fmt.Sprintf("User %d", i)})
 	}

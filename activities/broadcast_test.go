@@ -17,7 +17,7 @@ import (
 
 // pageOf is a page of as many recipients by address.
 func pageOf(n int) chunkedPage {
-	page := chunkedPage{number: 3}
+	page := chunkedPage{number: 3, over: notify.ChannelEmail}
 	for i := range n {
 		page.recipients = append(page.recipients, notify.Recipient{Email: fmt.Sprintf("user%03d@example.com", i)})
 	}
@@ -26,7 +26,9 @@ func pageOf(n int) chunkedPage {
 
 // broadcast takes a page as far as it gets in one run.
 func (w *world) broadcast(ctx context.Context, n *notify.Notification, page chunkedPage, again bool) (Result, *wait) {
-	j := job{notification: n, source: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}, again: again}
+	j := job{notification: n, source: notify.Bodies{
+		Email: &notify.Email{Subject: "s", HTML: "h"}, Inbox: &notify.InboxContent{Title: "t", Body: "b"},
+	}, again: again}
 	return w.deliverChunks(ctx, j, page, nil)
 }
 
@@ -65,7 +67,12 @@ func (w *world) sends() map[string]int {
 // recorded is the end of the delivery to a recipient of a page.
 func (w *world) recorded(t *testing.T, n *notify.Notification, to notify.Recipient) notify.Delivery {
 	t.Helper()
-	d, there := w.ledger.deliveries[notify.DeliveryID(n.ID, notify.ChannelEmail, to)]
+	return w.recordedOver(t, n, notify.ChannelEmail, to)
+}
+
+func (w *world) recordedOver(t *testing.T, n *notify.Notification, channel notify.Channel, to notify.Recipient) notify.Delivery {
+	t.Helper()
+	d, there := w.ledger.deliveries[notify.DeliveryID(n.ID, channel, to)]
 	require.True(t, there, "nothing is recorded of %v", to)
 	return d
 }
@@ -281,7 +288,7 @@ func TestAChunkOfWhomNobodyCanBeLookedUpIsNotClaimed(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	n := w.notification(notify.Recipient{})
-	page := chunkedPage{recipients: []notify.Recipient{{UserID: "ann"}}}
+	page := chunkedPage{over: notify.ChannelEmail, recipients: []notify.Recipient{{UserID: "ann"}}}
 	w.Directory = flaky{w.Directory, func(string) bool { return true }}
 	_, next := w.broadcast(t.Context(), n, page, false)
 	require.ErrorContains(t, next.cause, "the idp is away")
@@ -309,7 +316,7 @@ func TestAPageThatHasNotGoneOutInTimeIsSkipped(t *testing.T) {
 	w.provider.answer = func(context.Context, notify.Message) notify.Outcome {
 		return notify.Outcome{Kind: notify.OutcomeTransient, Detail: "451 later"}
 	}
-	_, next := w.broadcast(t.Context(), n, chunkedPage{number: page.number, recipients: page.recipients[:notify.ChunkSize]}, false)
+	_, next := w.broadcast(t.Context(), n, chunkedPage{number: page.number, over: page.over, recipients: page.recipients[:notify.ChunkSize]}, false)
 	require.NotNil(t, next)
 	w.clock.advance(notify.DefaultExpiry)
 	result, next := w.broadcast(t.Context(), n, page, true)
@@ -322,7 +329,7 @@ func TestStopPageCancelsWhatIsNotBegun(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	n, page := w.toMany(2*notify.ChunkSize + 1)
-	_, next := w.broadcast(t.Context(), n, chunkedPage{recipients: page.recipients[:notify.ChunkSize]}, false)
+	_, next := w.broadcast(t.Context(), n, chunkedPage{over: page.over, recipients: page.recipients[:notify.ChunkSize]}, false)
 	require.Nil(t, next)
 	result, err := w.StopPage(t.Context(), Page{ID: n.ID})
 	require.NoError(t, err)

@@ -15,14 +15,24 @@ import (
 // on to the next one of the order. After the last one comes the first again.
 const triesEach = 5
 
+// providers are those of a channel, in the order in which they are tried.
+func (a *Activities) providers(channel notify.Channel) []Provider {
+	if channel == notify.ChannelInbox {
+		return []Provider{a.Inbox}
+	}
+	return a.Email
+}
+
 // choose names in a claim the provider that is to make the attempt. It is the
-// one the notification forces, or the first of the order that has tries left
+// one the notification forces for its mails, or the first of the order that has tries left
 // and can take a message now. While an earlier attempt is in doubt it is the
 // one that made it: two providers would not know of each other's message. It
 // fails with a laterError when none can take a message now.
 func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, before string) error {
-	order := a.Email
-	forced := j.notification.Provider
+	order, forced := a.providers(claim.Channel), ""
+	if claim.Channel == notify.ChannelEmail {
+		forced = j.notification.Provider
+	}
 	if claim.Doubts > 0 && before != "" {
 		forced = before
 	}
@@ -69,7 +79,8 @@ func readyAtPace(ctx context.Context, pace *rate.Limiter, p Provider, high bool)
 	return p.Ready(ctx, high)
 }
 
-// provider is the one with the name, which choose has found.
-func (a *Activities) provider(name string) Provider {
-	return a.Email[slices.IndexFunc(a.Email, func(p Provider) bool { return p.Name() == name })]
+// provider is the one of a channel with the name, which choose has found.
+func (a *Activities) provider(channel notify.Channel, name string) Provider {
+	all := a.providers(channel)
+	return all[slices.IndexFunc(all, func(p Provider) bool { return p.Name() == name })]
 }

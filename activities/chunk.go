@@ -37,7 +37,8 @@ type place struct {
 	channel notify.Channel
 }
 
-// A chunk is some places of a page, and what is known of the claims on them.
+// A chunk is some places of a page, all of one channel, and what is known of the
+// claims on them.
 type chunk struct {
 	page, number int
 	places       []place
@@ -47,6 +48,8 @@ type chunk struct {
 	ended        []*notify.Delivery // by entry; nil: not as far as is known
 	later        map[int]error      // those that this run left for later, and why
 }
+
+func (c *chunk) channel() notify.Channel { return c.places[0].channel }
 
 func (c *chunk) last() *notify.Chunk {
 	if len(c.log) == 0 {
@@ -196,7 +199,7 @@ func (a *Activities) chooseForChunk(ctx context.Context, j job, c *chunk, claim 
 		if e.Content == nil || c.ended[i] != nil {
 			continue
 		}
-		like := &notify.Claim{Doubts: claim.Doubts, Attempts: claim.Attempts}
+		like := &notify.Claim{Channel: c.channel(), Doubts: claim.Doubts, Attempts: claim.Attempts}
 		err := a.choose(ctx, j, like, before)
 		if err == nil && ctx.Err() != nil {
 			err = errToldToStop
@@ -242,7 +245,7 @@ func (a *Activities) succeedChunk(ctx context.Context, j job, c *chunk, last *no
 // another token nothing is sent, and what is in doubt ends so.
 func (a *Activities) actOnChunk(ctx context.Context, j job, c *chunk, claim *notify.Chunk, token string) error {
 	results := make([]entryResult, len(c.entries))
-	s := a.newChunkSender(ctx, j, claim, token)
+	s := a.newChunkSender(ctx, j, c.channel(), claim, token)
 	defer s.close()
 	var group errgroup.Group
 	group.SetLimit(a.Concurrency)

@@ -26,7 +26,7 @@ func TestChunksOverAllInterleavings(t *testing.T) {
 	all := func(size int, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, rival rival) {
 		explore(func(choose func(n int) int) {
 			runs++
-			playChunk(t, size, answers, onUnknown, rival, choose)
+			playChunk(t, notify.ChannelEmail, size, answers, onUnknown, rival, choose)
 		})
 	}
 	for _, answers := range [][]notify.OutcomeKind{
@@ -39,6 +39,12 @@ func TestChunksOverAllInterleavings(t *testing.T) {
 			all(size, answers, notify.OnUnknownSkip, aSender)
 		}
 		all(1, answers, notify.OnUnknownResend, aCanceller)
+	}
+	for _, answers := range [][]notify.OutcomeKind{{notify.OutcomeSent}, {notify.OutcomeUnknown, notify.OutcomeSent}} {
+		explore(func(choose func(n int) int) {
+			runs++
+			playChunk(t, notify.ChannelInbox, 1, answers, notify.OnUnknownResend, aSender, choose)
+		})
 	}
 	t.Logf("%d interleavings", runs)
 	require.Greater(t, runs, 10_000)
@@ -72,13 +78,17 @@ func stepped(ctx context.Context) bool {
 }
 
 // playChunk runs one interleaving and checks what it left.
-func playChunk(t *testing.T, size int, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, rival rival, choose func(n int) int) {
+func playChunk(t *testing.T, channel notify.Channel, size int, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, rival rival, choose func(n int) int) {
 	t.Helper()
 	w := newWorld()
 	w.Concurrency = 1
 	n := w.notification(notify.Recipient{})
 	n.OnUnknown = onUnknown
 	page := pageOf(size)
+	if channel == notify.ChannelInbox {
+		page.over, page.recipients = channel, []notify.Recipient{{UserID: "ann"}}
+	}
+	items := map[string]bool{}
 	var trace []string
 	accepted, calls := map[string]int{}, 0
 	w.provider.answer = func(ctx context.Context, m notify.Message) notify.Outcome {
@@ -90,6 +100,7 @@ func playChunk(t *testing.T, size int, answers []notify.OutcomeKind, onUnknown n
 		}
 		kind := answers[min(calls, len(answers)-1)]
 		calls++
+		items[notify.ItemID(m.DeliveryID, m.Date)] = true
 		if kind != notify.OutcomeTransient {
 			accepted[m.DeliveryID]++ // in the worst case
 		}
@@ -132,8 +143,9 @@ func playChunk(t *testing.T, size int, answers []notify.OutcomeKind, onUnknown n
 	late, died := interleave(w, processes, size == 1, true, choose, func(what string) { trace = append(trace, what) })
 
 	finish(t, w, func() (Result, *wait) { return w.broadcast(t.Context(), n, page, true) })
+	require.LessOrEqual(t, len(items), size, "%v: an item has one id, whoever writes it", trace)
 	for _, to := range page.recipients {
-		d := w.recorded(t, n, to)
+		d := w.recordedOver(t, n, channel, to)
 		went := accepted[d.ID]
 		switch d.State {
 		case notify.StateSent:

@@ -86,7 +86,7 @@ func (a *Activities) deliver(ctx context.Context, j job, to notify.Recipient, ch
 		if claim.Content != nil {
 			first = claim
 		}
-		return a.act(ctx, delivery, first, claim)
+		return a.act(ctx, j, delivery, first, claim)
 	}
 }
 
@@ -206,21 +206,14 @@ func appendAttempt(attempts []notify.Attempt, a notify.Attempt) []notify.Attempt
 }
 
 // act does what a claim gives the right to do, and records it.
-func (a *Activities) act(ctx context.Context, d *notify.Delivery, first, claim *notify.Claim) (*notify.Delivery, error) {
+func (a *Activities) act(ctx context.Context, j job, d *notify.Delivery, first, claim *notify.Claim) (*notify.Delivery, error) {
 	d.Address, d.Attempts, d.Claim = claim.Address, claim.Attempts, claim.Number
 	if claim.Closed != "" {
 		d.State, d.Reason = closedState(claim), claim.Closed
 		return a.end(ctx, d, claim.Reopened)
 	}
 	sending, cancel := context.WithDeadline(ctx, claim.Deadline)
-	outcome := a.provider(claim.Provider).Send(sending, notify.Message{
-		DeliveryID:     d.ID,
-		NotificationID: d.NotificationID,
-		Address:        first.Address,
-		Name:           first.Name,
-		Email:          *first.Content.Email,
-		Date:           first.At,
-	})
+	outcome := a.provider(claim.Channel, claim.Provider).Send(sending, j.message(first))
 	cancel()
 
 	now := a.Now()

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -69,7 +68,7 @@ func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk, users lo
 // It fails where that cannot be said now, with an entry that says neither.
 func (a *Activities) composeEntry(ctx context.Context, j job, p place, user notify.User, err error) (notify.Entry, error) {
 	e := notify.Entry{UserID: p.to.UserID, Channel: p.channel, Address: p.to.Email, Name: p.to.Name}
-	var claim notify.Claim
+	claim := notify.Claim{Channel: p.channel}
 	err = a.composeFor(ctx, j, user, err, &claim)
 	var unsendable *unsendableError
 	switch {
@@ -173,24 +172,24 @@ func (a *Activities) untried(why string, err error) entryResult {
 
 // A chunkSender sends the messages of a chunk under its claim.
 type chunkSender struct {
+	job
 	going    context.Context // until no more is to be begun
 	sending  context.Context // until the claim's deadline
 	close    context.CancelFunc
 	provider Provider
 	high     bool
-	mine     bool // else nothing is to be sent
-	pace     *rate.Limiter
+	mine     bool        // else nothing is to be sent
 	spare    atomic.Bool // the turn that was had before the claim
 	late     func() bool // too late to begin a message
 }
 
-func (a *Activities) newChunkSender(ctx context.Context, j job, claim *notify.Chunk, token string) *chunkSender {
-	s := &chunkSender{going: ctx, high: j.notification.Priority == notify.PriorityHigh, mine: claim.Token == token, pace: j.pace}
+func (a *Activities) newChunkSender(ctx context.Context, j job, channel notify.Channel, claim *notify.Chunk, token string) *chunkSender {
+	s := &chunkSender{job: j, going: ctx, high: j.notification.Priority == notify.PriorityHigh, mine: claim.Token == token}
 	s.sending, s.close = context.WithDeadline(context.WithoutCancel(ctx), claim.Deadline)
 	s.late = func() bool { return claim.Deadline.Sub(a.Now()) < a.Patience/2 } // each has at least the other half
 	s.spare.Store(true)
 	if s.mine && claim.Provider != "" {
-		s.provider = a.provider(claim.Provider)
+		s.provider = a.provider(channel, claim.Provider)
 	}
 	return s
 }
@@ -215,10 +214,7 @@ func (s *chunkSender) turn() error {
 
 // send sends what the first claim says, also in a later attempt.
 func (s *chunkSender) send(first *notify.Claim) notify.Outcome {
-	return s.provider.Send(s.sending, notify.Message{
-		DeliveryID: first.DeliveryID, NotificationID: first.NotificationID,
-		Address: first.Address, Name: first.Name, Email: *first.Content.Email, Date: first.At,
-	})
+	return s.provider.Send(s.sending, s.message(first))
 }
 
 // endAll records deliveries that have ended. Where somebody has recorded an end

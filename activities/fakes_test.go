@@ -166,7 +166,9 @@ func (m *memory) InsertDeliveries(ctx context.Context, deliveries []*notify.Deli
 }
 
 func (m *memory) Template(context.Context, notify.TemplateRef) (*notify.Template, error) {
-	return &notify.Template{Name: "welcome", Version: 3, Channels: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}}, nil
+	return &notify.Template{Name: "welcome", Version: 3, Channels: notify.Bodies{
+		Email: &notify.Email{Subject: "s", HTML: "h"}, Inbox: &notify.InboxContent{Title: "t", Body: "b"},
+	}}, nil
 }
 
 func (m *memory) Accepted(ctx context.Context, id string) (*notify.Notification, error) {
@@ -208,7 +210,7 @@ func (m *memory) UpdateProgress(ctx context.Context, id string, p notify.Progres
 	return m.change(ctx, "update progress", id, func(r *notify.Record) { r.Progress = p })
 }
 
-func (m *memory) Recount(ctx context.Context, notificationID string, _ func(context.Context, *notify.Record) error) error {
+func (m *memory) Recount(ctx context.Context, notificationID string) error {
 	leave, err := m.enter(ctx, "recount")
 	if err != nil {
 		return err
@@ -297,6 +299,12 @@ func (r *renderer) Email(_ context.Context, source notify.Email, data notify.Obj
 	return source, nil
 }
 
+func (r *renderer) Inbox(ctx context.Context, source notify.InboxContent, data notify.Object, to notify.User) (notify.InboxContent, error) {
+	rendered, err := r.Email(ctx, notify.Email{}, data, to)
+	source.Body = rendered.Text
+	return source, err
+}
+
 // provider answers as its function says and keeps what it was given.
 type provider struct {
 	name   string
@@ -327,6 +335,13 @@ func (p *provider) Send(ctx context.Context, m notify.Message) notify.Outcome {
 	}
 	return outcome
 }
+
+// inboxProvider is the same provider for inboxes, which is never down.
+type inboxProvider struct{ *provider }
+
+func (*inboxProvider) Name() string { return "inbox" }
+
+func (*inboxProvider) Ready(context.Context, bool) (bool, time.Duration) { return true, 0 }
 
 // clock is moved by hand.
 type clock struct {
@@ -406,6 +421,7 @@ func newWorld() *world {
 		Directory:   directory{"ann": {ID: "ann", Email: "ann@example.com", Name: "Ann"}, "noaddress": {ID: "noaddress"}},
 		Renderer:    w.renderer,
 		Email:       []Provider{w.provider},
+		Inbox:       &inboxProvider{w.provider},
 		Outcomes:    w.outcomes,
 		Log:         slog.New(slog.DiscardHandler),
 		Now:         w.clock.Now,

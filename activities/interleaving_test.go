@@ -20,6 +20,7 @@ import (
 // doubts resent, and once with doubts left as unknown; and also with a second
 // sender for whom the content does not render, and with one that cancels
 // instead.
+// And the same over inbox, where it is one item however often it is sent.
 func TestClaimsOverAllInterleavings(t *testing.T) {
 	t.Parallel()
 	runs := 0
@@ -35,9 +36,17 @@ func TestClaimsOverAllInterleavings(t *testing.T) {
 			for _, rival := range []rival{aSender, aBrokenSender, aCanceller} {
 				explore(func(choose func(n int) int) {
 					runs++
-					play(t, answers, onUnknown, rival, choose)
+					play(t, notify.ChannelEmail, answers, onUnknown, rival, choose)
 				})
 			}
+		}
+	}
+	for _, answers := range [][]notify.OutcomeKind{{notify.OutcomeSent}, {notify.OutcomeUnknown, notify.OutcomeSent}} {
+		for _, rival := range []rival{aSender, aCanceller} {
+			explore(func(choose func(n int) int) {
+				runs++
+				play(t, notify.ChannelInbox, answers, notify.OnUnknownResend, rival, choose)
+			})
 		}
 	}
 	t.Logf("%d interleavings", runs)
@@ -99,16 +108,21 @@ func step(ctx context.Context) {
 }
 
 // play runs one interleaving and checks what it left.
-func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, rival rival, choose func(n int) int) {
+func play(t *testing.T, channel notify.Channel, answers []notify.OutcomeKind, onUnknown notify.OnUnknown, rival rival, choose func(n int) int) {
 	t.Helper()
 	w := newWorld()
 	n := w.notification(notify.Recipient{Email: "ann@example.com"})
 	n.OnUnknown = onUnknown
+	if channel == notify.ChannelInbox {
+		n.To, n.Channels = []notify.Recipient{{UserID: "ann"}}, []notify.Channel{channel}
+	}
+	items := map[string]bool{}
 	var trace []string
 	accepted := 0
 	calls := 0
-	w.provider.answer = func(ctx context.Context, _ notify.Message) notify.Outcome {
+	w.provider.answer = func(ctx context.Context, m notify.Message) notify.Outcome {
 		step(ctx)
+		items[notify.ItemID(m.DeliveryID, m.Date)] = true
 		kind := answers[min(calls, len(answers)-1)]
 		calls++
 		switch kind {
@@ -201,6 +215,7 @@ func play(t *testing.T, answers []notify.OutcomeKind, onUnknown notify.OnUnknown
 	if onUnknown == notify.OnUnknownSkip {
 		require.LessOrEqual(t, accepted, 1, "%v: doubts were not to be resent", trace)
 	}
+	require.LessOrEqual(t, len(items), 1, "%v: an item has one id, whoever writes it", trace)
 	if accepted > 1 {
 		require.True(t, recorded.Resent || recorded.State == notify.StateUnknown, "%v: went out %d times, unmarked", trace, accepted)
 	}

@@ -82,12 +82,7 @@ func (a *Activities) tellEnd(ctx context.Context, id string, end notify.Progress
 	if err != nil {
 		return err
 	}
-	return a.tellRecord(ctx, &notify.Record{Notification: *n, Progress: end})
-}
-
-func (a *Activities) tellRecord(ctx context.Context, r *notify.Record) error {
-	if a.Outcomes == nil {
-		return nil
-	}
-	return a.persist(ctx, func(ctx context.Context) error { return a.Outcomes.Notification(ctx, r) })
+	return a.persist(ctx, func(ctx context.Context) error {
+		return a.Outcomes.Notification(ctx, &notify.Record{Notification: *n, Progress: end})
+	})
 }

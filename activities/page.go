@@ -86,11 +86,12 @@ func (a *Activities) deliverPage(ctx context.Context, in Page, told *told) (Resu
 	if err != nil {
 		return Result{}, nil, err
 	}
-	recipients, err := a.recipients(ctx, n, in.Number)
+	over, of := n.Page(in.Number)
+	recipients, err := a.recipients(ctx, n, of)
 	if notify.CodeOf(err) == notify.CodeNotFound { // somebody has deleted the audience
 		a.Log.ErrorContext(ctx, "the audience is gone: a page of it fails", "notification", n.ID, "page", in.Number)
 		var lost Result
-		lost.Counts.Add(notify.StateFailed, min(notify.PageSize, n.Recipients()-in.Number*notify.PageSize)*len(n.Channels))
+		lost.Counts.Add(notify.StateFailed, min(notify.PageSize, n.Recipients()-of*notify.PageSize))
 		return lost, nil, nil
 	}
 	if err != nil {
@@ -110,11 +111,11 @@ func (a *Activities) deliverPage(ctx context.Context, in Page, told *told) (Resu
 		seen = a.newPageCounter(ctx, n, in.Number)
 		defer seen.close()
 	}
-	result, next := a.deliverChunks(ctx, j, chunkedPage{number: in.Number, recipients: recipients}, seen)
+	result, next := a.deliverChunks(ctx, j, chunkedPage{number: in.Number, over: over, recipients: recipients}, seen)
 	return result, next, nil
 }
 
-// recipients are those of one page.
+// recipients are PageSize of them.
 func (a *Activities) recipients(ctx context.Context, n *notify.Notification, page int) ([]notify.Recipient, error) {
 	if n.Audience != nil {
 		return a.Store.AudiencePage(ctx, n.Audience.ID, page)

@@ -129,7 +129,7 @@ func TestADeliveryIsTriedAgainByHand(t *testing.T) {
 				if test.ended.alone {
 					_, _ = w.attempt(t.Context(), n, i > 0) // what it came to is in the ledger
 				} else {
-					w.broadcast(t.Context(), n, chunkedPage{number: 3, recipients: n.To}, i > 0)
+					w.broadcast(t.Context(), n, chunkedPage{number: 3, over: notify.ChannelEmail, recipients: n.To}, i > 0)
 				}
 			}
 			ended := w.recorded(t, n, test.ended.to)

@@ -74,7 +74,7 @@ func (a *Activities) settlePages(ctx context.Context, n *notify.Notification) er
 	if n.Audience != nil && n.Audience.AllUsers && n.Audience.Total == 0 {
 		total.Cancelled = 1
 	}
-	for page := range notify.Pages(n.Recipients()) {
+	for page := range n.Pages() {
 		result, wait, err := a.deliverPage(ctx, Page{ID: n.ID, Number: page, Again: true, Stopped: notify.ReasonCancelled}, nil)
 		if err == nil && wait != nil {
 			err = underWay(result, wait)

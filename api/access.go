@@ -76,6 +76,12 @@ var needs = map[string][]access.Scope{
 	"update-trigger": {access.ScopeTriggers},
 	"delete-trigger": {access.ScopeTriggers},
 
+	"list-inbox":   {access.ScopeInbox, self},
+	"read-item":    {access.ScopeInbox, self},
+	"unread-item":  {access.ScopeInbox, self},
+	"archive-item": {access.ScopeInbox, self},
+	"read-inbox":   {access.ScopeInbox, self},
+
 	"create-key": {access.ScopeAdmin},
 	"list-keys":  {access.ScopeAdmin},
 	"delete-key": {access.ScopeAdmin},

@@ -16,16 +16,7 @@ import (
 // where it was never rendered.
 type deliveryView struct {
 	notify.Delivery
-	Content *emailView `json:"content,omitempty"`
-}
-
-// emailView is a mail as rendered: its text is there even if it has no words.
-type emailView struct {
-	Subject string `json:"subject"`
-	HTML    string `json:"html"`
-	Text    string `json:"text"`
-	From    string `json:"from,omitempty"`
-	ReplyTo string `json:"reply_to,omitempty"`
+	Content *contentView `json:"content,omitempty"`
 }
 
 func (s *Server) deliveryRoutes(api huma.API) {
@@ -131,9 +122,7 @@ func (s *Server) view(ctx context.Context, ended *notify.Delivery, claims []noti
 		view.Delivery = *ended
 	}
 	rendered, err := s.rendered(ctx, &view.Delivery, claims)
-	if rendered != nil {
-		view.Content = (*emailView)(rendered.Email)
-	}
+	view.Content = viewContent(rendered)
 	return view, err
 }
 

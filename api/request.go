@@ -20,13 +20,13 @@ type notificationRequest struct {
 	Content   *notify.Bodies    `json:"content,omitempty" doc:"Free-form content, Liquid too"`
 	To        []recipient       `json:"to" required:"false" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once. Exactly one of to and audience"`
 	Audience  *audienceChoice   `json:"audience,omitempty" doc:"Who is told, in place of to"`
-	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
+	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email,inbox" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
 	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
 	SendAt    *time.Time        `json:"send_at,omitempty" doc:"When it is to go out, within two years; a moment already past means now. Not with delay"`
 	Delay     string            `json:"delay,omitempty" example:"90m" maxLength:"32" doc:"After how long it is to go out, such as 90s, 10m or 24h. Not with send_at"`
 	ExpiresAt *time.Time        `json:"expires_at,omitempty" doc:"What has not gone out by then is skipped; 24 h after it is to go out by default, two years after it at most"`
 	Priority  notify.Priority   `json:"priority,omitempty" enum:"high,normal,low" doc:"normal by default"`
-	Provider  string            `json:"provider,omitempty" maxLength:"32" example:"smtp" doc:"Forces one; as configured by default"`
+	Provider  string            `json:"provider,omitempty" maxLength:"32" example:"smtp" doc:"Forces one for mails; as configured by default"`
 	OnUnknown notify.OnUnknown  `json:"on_unknown,omitempty" enum:"resend,skip" doc:"What to do where nobody knows whether it went out; resend by default"`
 	Rate      string            `json:"rate,omitempty" maxLength:"16" example:"200/s" doc:"How many messages go out a second or a minute, at most; as fast as it goes by default"`
 	Tags      []string          `json:"tags,omitempty" maxItems:"16" nullable:"false"`

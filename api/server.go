@@ -44,6 +44,7 @@ const (
 type Templates interface {
 	Check(prefix string, bodies notify.Bodies) []notify.FieldError
 	Email(ctx context.Context, source notify.Email, data notify.Object, to notify.User) (notify.Email, error)
+	Inbox(ctx context.Context, source notify.InboxContent, data notify.Object, to notify.User) (notify.InboxContent, error)
 }
 
 // A Starter starts the workflow of a notification, once for each id: if there
@@ -66,6 +67,7 @@ type Config struct {
 	Templates Templates
 	Starter   Starter
 	Schedules Schedules
+	Pusher    Pusher           // of what becomes of items; nil: nobody is told
 	Providers []string         // the names of those that are configured
 	Checks    map[string]Check // by the neighbour's name, for /readyz: without these nothing is accepted
 	Informs   map[string]Check // also shown by /readyz, whose status they do not decide
@@ -168,6 +170,7 @@ func (s *Server) Handler() http.Handler {
 	s.audienceRoutes(api)
 	s.scheduleRoutes(api)
 	s.triggerRoutes(api)
+	s.inboxRoutes(api)
 	s.keyRoutes(api)
 	return router
 }

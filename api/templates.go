@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -37,29 +36,6 @@ func templatesOf(ctx huma.Context) Templates {
 	return s.Templates
 }
 
-// checkBodies finds everything that is wrong with content: no channel at all,
-// empty parts, faults in the Liquid.
-func checkBodies(templates Templates, at string, bodies notify.Bodies) []error {
-	if bodies.Email == nil {
-		return []error{fieldError(at, "needs content for at least one channel", nil)}
-	}
-	var errs []error
-	if strings.TrimSpace(bodies.Email.Subject) == "" {
-		errs = append(errs, fieldError(at+".email.subject", "must not be empty", nil))
-	}
-	if strings.TrimSpace(bodies.Email.HTML) == "" {
-		errs = append(errs, fieldError(at+".email.html", "must not be empty", nil))
-	}
-	for _, e := range templates.Check(at, bodies) {
-		errs = append(errs, fieldError(e.Location, e.Message, e.Value))
-	}
-	return errs
-}
-
-func fieldError(location, message string, value any) error {
-	return &huma.ErrorDetail{Location: location, Message: message, Value: value}
-}
-
 var (
 	_ huma.ResolverWithPath = (*TemplateBody)(nil)
 	_ huma.ResolverWithPath = (*notificationRequest)(nil)
@@ -83,7 +59,7 @@ type previewInput struct {
 type previewRequest struct {
 	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
 	Recipient *previewRecipient `json:"recipient,omitempty"`
-	Channel   notify.Channel    `json:"channel,omitempty" enum:"email" default:"email"`
+	Channel   notify.Channel    `json:"channel,omitempty" enum:"email,inbox" doc:"By default email, or inbox where the template has no mail"`
 	Version   int               `json:"version,omitempty" minimum:"1"`
 }
 
@@ -104,7 +80,7 @@ type previewRecipient struct {
 
 type preview struct {
 	Channel notify.Channel `json:"channel"`
-	Content emailView      `json:"content"`
+	Content *contentView   `json:"content"`
 }
 
 func (s *Server) templateRoutes(api huma.API) {
@@ -170,20 +146,37 @@ func (s *Server) preview(ctx context.Context, in *previewInput) (*struct{ Body p
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	if !t.Channels.Has(in.Body.Channel) {
+	channel := in.Body.Channel
+	if channel == "" {
+		channel = notify.ChannelEmail
+		if !t.Channels.Has(channel) {
+			channel = notify.ChannelInbox
+		}
+	}
+	if !t.Channels.Has(channel) {
 		return nil, s.fail(&notify.Error{Code: notify.CodeInvalid, Fields: []notify.FieldError{{
-			Location: "body.channel", Message: "the template has no content for it", Value: in.Body.Channel,
+			Location: "body.channel", Message: "the template has no content for it", Value: channel,
 		}}})
 	}
 	var to notify.User
 	if r := in.Body.Recipient; r != nil {
 		to = notify.User{ID: r.ID, Email: r.Email, Name: r.Name, Locale: r.Locale, TimeZone: r.TimeZone}
 	}
-	content, err := s.Templates.Email(ctx, *t.Channels.Email, in.Body.Data.Object, to)
+	rendered, err := s.render(ctx, channel, t.Channels, in.Body.Data.Object, to)
 	if err != nil {
 		return nil, s.fail(inTemplate(err))
 	}
-	return &struct{ Body preview }{preview{Channel: in.Body.Channel, Content: emailView(content)}}, nil
+	return &struct{ Body preview }{preview{Channel: channel, Content: viewContent(rendered)}}, nil
+}
+
+// render renders what there is for a channel.
+func (s *Server) render(ctx context.Context, channel notify.Channel, of notify.Bodies, data notify.Object, to notify.User) (*notify.Bodies, error) {
+	if channel == notify.ChannelInbox {
+		item, err := s.Templates.Inbox(ctx, *of.Inbox, data, to)
+		return &notify.Bodies{Inbox: &item}, err
+	}
+	mail, err := s.Templates.Email(ctx, *of.Email, data, to)
+	return &notify.Bodies{Email: &mail}, err
 }
 
 // inTemplate locates the faults of a rendering as those of a template are: in

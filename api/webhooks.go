@@ -100,9 +100,10 @@ func (s *Server) learn(ctx context.Context, events []notify.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, recountTimeout) // a large one may take long
 	defer cancel()
 	for _, id := range slices.Compact(notifications) {
-		switch err := s.Store.Recount(ctx, id, nil); notify.CodeOf(err) {
+		switch err := s.Store.Recount(ctx, id); notify.CodeOf(err) {
 		case "", notify.CodeNotFound: // its document may have been lost with the API that had accepted it
-		case notify.CodeConflict: // it runs, and is counted from its deliveries
+		case notify.CodeConflict: // it runs, and is counted from its deliveries until it ends
+			s.Store.RecountSoon(ctx, id)
 		default:
 			failures = append(failures, err)
 		}

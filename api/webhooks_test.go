@@ -255,3 +255,20 @@ func TestALargeBatchIsTaken(t *testing.T) {
 	_, counts := s.counts(r)
 	require.Equal(t, notify.Counts{Total: 100, Delivered: 100}, counts)
 }
+
+// A delivery that is confirmed while its notification still runs is counted so
+// when that has ended.
+func TestWhatSendGridTellsOfOneThatRunsIsCountedAtItsEnd(t *testing.T) {
+	t.Parallel()
+	s := newWebhookServer(t)
+	r, deliveries := s.ended(2, notify.StatusSending)
+	s.tell(http.StatusNoContent, object{
+		"sg_event_id": "e", "event": "delivered", "timestamp": time.Now().Unix(),
+		"belfry_delivery_id": deliveries[0].ID, "belfry_notification_id": r.ID,
+	})
+	require.NoError(t, s.store.UpdateProgress(t.Context(), r.ID, notify.Progress{Status: notify.StatusDone, Counts: r.Counts, FinishedAt: r.FinishedAt}))
+	require.Eventually(t, func() bool {
+		_, counts := s.counts(r)
+		return counts == notify.Counts{Total: 2, Sent: 1, Delivered: 1}
+	}, 20*time.Second, 50*time.Millisecond)
+}

@@ -29,8 +29,8 @@ const (
 
 // Run polls and works until ctx ends, then finishes what is in flight. While
 // Temporal is away it waits. The pages of broadcasts go through activities of
-// their own.
-func Run(ctx context.Context, c client.Client, direct, bulk *activities.Activities, runs *activities.Runs, log *slog.Logger) error {
+// their own, those for inboxes through others than those of mails.
+func Run(ctx context.Context, c client.Client, direct, bulk, inboxes *activities.Activities, runs *activities.Runs, log *slog.Logger) error {
 	fatal := make(chan error, 1)
 	onFatal := func(err error) {
 		select {
@@ -55,7 +55,10 @@ func Run(ctx context.Context, c client.Client, direct, bulk *activities.Activiti
 	pages := worker.New(c, workflows.EmailBulkTaskQueue, activitiesOnly(concurrentPages, onFatal))
 	pages.RegisterActivity(bulk)
 
-	workers := []worker.Worker{main, retries, high, pages}
+	inboxPages := worker.New(c, workflows.InboxBulkTaskQueue, activitiesOnly(concurrentPages, onFatal))
+	inboxPages.RegisterActivity(inboxes)
+
+	workers := []worker.Worker{main, retries, high, pages, inboxPages}
 	defer func() {
 		var stopping errgroup.Group
 		for _, w := range workers {

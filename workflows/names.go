@@ -4,6 +4,8 @@
 package workflows
 
 import (
+	"slices"
+
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -16,6 +18,7 @@ const (
 	EmailTaskQueue     = "belfry-email"      // retries of direct mail
 	EmailHighTaskQueue = "belfry-email-high" // the same of high priority
 	EmailBulkTaskQueue = "belfry-email-bulk" // pages of large notifications
+	InboxBulkTaskQueue = "belfry-inbox-bulk" // the same for inboxes, which wait for no mail
 )
 
 // Search attributes of a notification. They are set where the server knows
@@ -34,6 +37,9 @@ func NewInput(n *notify.Notification) Input {
 	in := Input{
 		ID: n.ID, Recipients: n.Recipients(), AllUsers: n.Audience != nil && n.Audience.AllUsers,
 		Direct: !n.Bulk, Priority: n.Priority, Rate: n.Rate,
+	}
+	if !slices.Equal(n.Channels, []notify.Channel{notify.ChannelEmail}) {
+		in.Channels = notify.PageOrder(n.Channels)
 	}
 	if n.SendAt.After(n.CreatedAt) {
 		in.SendAt = &n.SendAt

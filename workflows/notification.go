@@ -14,13 +14,14 @@ import (
 // every byte of it costs the server much more than a read of the stored
 // notification costs a worker.
 type Input struct {
-	ID         string          `json:"id"`
-	Recipients int             `json:"recipients"`
-	Direct     bool            `json:"direct,omitempty"`
-	AllUsers   bool            `json:"all_users,omitempty"` // whom to tell is yet to be listed
-	Priority   notify.Priority `json:"priority,omitempty"`
-	Rate       notify.Rate     `json:"rate,omitempty"`
-	SendAt     *time.Time      `json:"send_at,omitempty"` // nil: now
+	ID         string           `json:"id"`
+	Recipients int              `json:"recipients"`
+	Channels   []notify.Channel `json:"channels,omitempty"` // in the order of their pages; none: mail alone
+	Direct     bool             `json:"direct,omitempty"`
+	AllUsers   bool             `json:"all_users,omitempty"` // whom to tell is yet to be listed
+	Priority   notify.Priority  `json:"priority,omitempty"`
+	Rate       notify.Rate      `json:"rate,omitempty"`
+	SendAt     *time.Time       `json:"send_at,omitempty"` // nil: now
 
 	PausedUntil *time.Time `json:"paused_until,omitempty"` // carried on: it is paused, and expires then
 }
@@ -31,7 +32,7 @@ type Input struct {
 // see control.go.
 func Notification(ctx workflow.Context, in Input) (notify.Status, error) {
 	n := &notification{Input: in, writing: workflow.NewMutex(ctx)}
-	n.left = allPages(in.Recipients)
+	n.left = n.allPages()
 	if err := n.takeUpdates(ctx); err != nil {
 		return "", err
 	}
@@ -171,7 +172,8 @@ func (n *notification) listUsers(ctx workflow.Context) error {
 			if err := workflow.ExecuteActivity(ctx, a.ListRecipients, n.ID).Get(ctx, &all); err != nil {
 				return err
 			}
-			n.AllUsers, n.Recipients, n.left = false, all.Total, allPages(all.Total)
+			n.AllUsers, n.Recipients = false, all.Total
+			n.left = n.allPages()
 			if all.Expired {
 				n.result.Expired = 1
 			}

@@ -38,8 +38,9 @@ type Pages struct {
 type PartitionInput struct {
 	ID      string        `json:"id"`
 	Left    []Pages       `json:"left"`
-	Again   bool          `json:"again,omitempty"` // some of them may have gone out
-	Rate    float64       `json:"rate,omitempty"`  // messages a second at most, of all of them together; 0: no limit
+	Inboxes int           `json:"inboxes,omitempty"` // pages before this one go over inbox, all others over email
+	Again   bool          `json:"again,omitempty"`   // some of them may have gone out
+	Rate    float64       `json:"rate,omitempty"`    // messages a second at most, of all of them together; 0: no limit
 	Stopped notify.Reason `json:"stopped,omitempty"`
 
 	Done activities.Result `json:"done"` // carried on: what came of others before
@@ -164,7 +165,11 @@ func (p *partition) deliverRest(ctx workflow.Context, page activities.Page) {
 // no answer: the page is left.
 func (p *partition) execute(ctx, under workflow.Context, page activities.Page, summary string) (result activities.PageResult, ended bool) {
 	page.ID, page.Stopped = p.ID, p.Stopped
-	options := workflow.WithActivityOptions(under, deliverOptions(EmailBulkTaskQueue, summary))
+	queue := EmailBulkTaskQueue
+	if page.Number < p.Inboxes {
+		queue = InboxBulkTaskQueue
+	}
+	options := workflow.WithActivityOptions(under, deliverOptions(queue, summary))
 	err := workflow.ExecuteActivity(options, a.DeliverPage, page).Get(ctx, &result)
 	switch {
 	case err == nil && result.Counts.Queued == 0:
@@ -179,12 +184,33 @@ func (p *partition) execute(ctx, under workflow.Context, page activities.Page, s
 	return result, true
 }
 
-// allPages are those of so many recipients.
-func allPages(recipients int) []Pages {
-	if recipients == 0 {
+// allPages are those of all recipients, for each channel its own.
+func (n *notification) allPages() []Pages {
+	if n.Recipients == 0 {
 		return nil
 	}
-	return []Pages{{0, notify.Pages(recipients)}}
+	return []Pages{{0, notify.Pages(n.Recipients) * max(1, len(n.Channels))}}
+}
+
+// inboxes is how many pages go over inbox. They come first.
+func (n *notification) inboxes() int {
+	if !slices.Contains(n.Channels, notify.ChannelInbox) {
+		return 0
+	}
+	return notify.Pages(n.Recipients)
+}
+
+// split cuts pages at a number.
+func split(all []Pages, at int) (before, from []Pages) {
+	for _, p := range all {
+		if p.From < at {
+			before = append(before, Pages{p.From, min(p.To, at)})
+		}
+		if p.To > at {
+			from = append(from, Pages{max(p.From, at), p.To})
+		}
+	}
+	return before, from
 }
 
 // together are the pages with these numbers.
@@ -211,7 +237,8 @@ func count(all []Pages) (n int) {
 // cut spreads pages over so many parts.
 func cut(all []Pages, parts int) [][]Pages {
 	each := (count(all) + parts - 1) / parts
-	cuts, room := make([][]Pages, 1, parts), each
+	var cuts [][]Pages
+	room := 0
 	for _, p := range all {
 		for p.From < p.To {
 			if room == 0 {
@@ -229,7 +256,7 @@ func cut(all []Pages, parts int) [][]Pages {
 // deliverPages delivers the pages that are left, and returns when none is under
 // way.
 func (n *notification) deliverPages(ctx workflow.Context) error {
-	in := PartitionInput{ID: n.ID, Left: n.left, Again: n.again, Rate: n.Rate.PerSecond(), Stopped: n.stopped()}
+	in := PartitionInput{ID: n.ID, Left: n.left, Inboxes: n.inboxes(), Again: n.again, Rate: n.Rate.PerSecond(), Stopped: n.stopped()}
 	if in.Stopped != "" {
 		in.Rate = 0 // nothing is sent
 	}
@@ -241,9 +268,10 @@ func (n *notification) deliverPages(ctx workflow.Context) error {
 		n.result.Add(result.Done)
 		return err
 	}
-	parts := cut(n.left, partitions)
-	if in.Rate > 0 {
-		parts = [][]Pages{n.left}
+	parts := [][]Pages{n.left}
+	if in.Rate == 0 { // neither channel waits for the other
+		before, from := split(n.left, in.Inboxes)
+		parts = append(cut(before, partitions), cut(from, partitions)...)
 	}
 	futures := make([]workflow.Future, len(parts))
 	for i, part := range parts {
@@ -251,7 +279,7 @@ func (n *notification) deliverPages(ctx workflow.Context) error {
 		futures[i] = workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 			WorkflowID:          fmt.Sprintf("%s/part/%d.%d", NotificationID(n.ID), n.rounds, i+1),
 			WaitForCancellation: true,
-			StaticSummary:       fmt.Sprintf("%d of %d pages of a notification", count(part), notify.Pages(n.Recipients)),
+			StaticSummary:       fmt.Sprintf("%d of %d pages of a notification", count(part), count(n.allPages())),
 		}), Partition, in)
 	}
 	n.left = nil

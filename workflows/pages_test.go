@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -304,5 +305,39 @@ func TestACancelBeforeAllUsersAreListedStopsAll(t *testing.T) {
 			require.NoError(t, cancelled.err)
 			require.Equal(t, 1, cancelled.stopped(t).Cancelled)
 		})
+	}
+}
+
+// Over two channels each has pages of its own, and those for inboxes wait for no
+// mail.
+func TestPagesForInboxesGoBesideThoseOfMails(t *testing.T) {
+	t.Parallel()
+	for _, of := range []int{2, 41} {
+		env := newEnvironment(t)
+		queues := map[int]string{}
+		p := newPages(env, nil)
+		p.answer = func(ctx context.Context, page activities.Page) (activities.PageResult, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			queues[page.Number] = activity.GetInfo(ctx).TaskQueue
+			return sentAll(page)
+		}
+		n := &notify.Notification{
+			ID: "0193a5b0-0000-7000-8000-000000000001", Channels: []notify.Channel{notify.ChannelEmail, notify.ChannelInbox},
+			Audience: &notify.AudienceRef{Total: 500 * of}, Bulk: true,
+		}
+		in := workflows.NewInput(n)
+		env.OnActivity(a.FinishBulk, mock.Anything, in.ID, result(notify.Counts{Total: 1000 * of, Sent: 1000 * of})).Return(notify.StatusDone, nil).Once()
+
+		env.ExecuteWorkflow(workflows.Notification, in)
+
+		require.Equal(t, notify.StatusDone, statusOf(t, env))
+		require.Equal(t, upTo(2*of), p.numbers(nil))
+		for number, queue := range queues {
+			over, _ := n.Page(number)
+			require.Equal(t, map[notify.Channel]string{
+				notify.ChannelInbox: workflows.InboxBulkTaskQueue, notify.ChannelEmail: workflows.EmailBulkTaskQueue,
+			}[over], queue, number)
+		}
 	}
 }

@@ -46,6 +46,7 @@ func (b *belfry) openOutcomes() error {
 		URL: b.cfg.AMQPURL, Store: b.store, UILink: b.uiLink(), Log: b.log, Now: now,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
 	})
+	b.store.TellOutcomes(b.outcomes)
 	return nil
 }
 

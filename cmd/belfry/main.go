@@ -34,6 +34,7 @@ type cli struct {
 	Resume     resumeCommand     `cmd:"" help:"Go on with a paused notification."`
 	Schedule   scheduleCommand   `cmd:"" help:"Create, list, show, pause, unpause, trigger and delete schedules."`
 	Trigger    triggerCommand    `cmd:"" help:"List, show, put, test and delete triggers, which make notifications of events."`
+	Inbox      inboxCommand      `cmd:"" help:"List what is in a user's inbox, and mark it as read."`
 	Key        keyCommand        `cmd:"" help:"Create, list and revoke API keys."`
 	Emit       emitCommand       `cmd:"" help:"Publish events to RabbitMQ."`
 	Health     healthCommand     `cmd:"" help:"Ask the API on this machine whether it is alive, as a container's health check."`

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belfry-notify/belfry/activities"
 	"github.com/belfry-notify/belfry/internal/channel"
+	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
 	"github.com/belfry-notify/belfry/worker"
 )
@@ -96,6 +97,7 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 		Directory:   b.idp,
 		Renderer:    b.templates,
 		Email:       providers,
+		Inbox:       channel.NewInbox(b.store, nil),
 		Log:         b.log,
 		Now:         now,
 		NewToken:    uuid.NewString,
@@ -105,6 +107,17 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 	if b.outcomes != nil {
 		a.Outcomes = b.outcomes
 	}
+	return a
+}
+
+// inboxConcurrency is how many items of a page for inboxes are written at a time:
+// those of a chunk, which go to the database together.
+const inboxConcurrency = notify.ChunkSize
+
+// inboxActivities deliver pages for inboxes.
+func (b *belfry) inboxActivities() *activities.Activities {
+	a := b.activities(true)
+	a.Concurrency = inboxConcurrency
 	return a
 }
 

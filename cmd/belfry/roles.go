@@ -200,7 +200,7 @@ func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
 	}
 	run.Go(func() error {
 		return b.withShare(ctx, func(ctx context.Context) error {
-			return worker.Run(ctx, b.temporal, direct, bulk, b.runs(), b.log)
+			return worker.Run(ctx, b.temporal, direct, bulk, b.inboxActivities(), b.runs(), b.log)
 		})
 	})
 	run.Go(func() error { return sweep.Run(ctx) })

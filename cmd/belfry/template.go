@@ -106,7 +106,7 @@ type templatePreviewCommand struct {
 	server
 	Name       string `arg:"" help:"Name of the template."`
 	Version    int    `help:"Version to render; the newest one by default." placeholder:"N"`
-	Channel    string `help:"Channel to render for, email by default." placeholder:"NAME"`
+	Channel    string `help:"Channel to render for; email by default, or inbox where there is no mail." placeholder:"NAME"`
 	Data       string `help:"What the template sees, a JSON object; @FILE reads it from a file, - from standard input." placeholder:"JSON" default:"{}"`
 	ToName     string `help:"Name of the recipient it sees." placeholder:"NAME"`
 	ToEmail    string `help:"Address of the recipient it sees." placeholder:"ADDRESS"`

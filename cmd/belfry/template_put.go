@@ -17,7 +17,7 @@ import (
 
 type templatePutCommand struct {
 	server
-	File string `arg:"" help:"The template, a YAML or JSON file with name, description and channels; a folder with template.yaml, email.subject, email.html and email.txt; or - for standard input."`
+	File string `arg:"" help:"The template, a YAML or JSON file with name, description and channels; a folder with template.yaml, email.subject, email.html, email.txt, inbox.title, inbox.txt and inbox.url; or - for standard input."`
 }
 
 // templateFile is a template as its author keeps it.
@@ -129,6 +129,9 @@ var folderParts = []struct{ file, channel, part string }{
 	{"email.subject", "email", "subject"},
 	{"email.html", "email", "html"},
 	{"email.txt", "email", "text"},
+	{"inbox.title", "inbox", "title"},
+	{"inbox.txt", "inbox", "body"},
+	{"inbox.url", "inbox", "url"},
 }
 
 // readTemplateFolder puts a template together from template.yaml and a file for
@@ -160,7 +163,7 @@ func readTemplateFolder(folder fs.FS) (*templateFile, error) {
 			return nil, fmt.Errorf("%s: template.yaml has it too", p.file)
 		}
 		value := string(text)
-		if p.part == "subject" {
+		if p.part != "html" && p.part != "text" && p.part != "body" { // of one line
 			value = strings.TrimRight(value, "\r\n")
 		}
 		file.Channels[p.channel][p.part] = value

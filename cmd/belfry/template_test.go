@@ -106,11 +106,13 @@ channels:
     subject: 2026-01-02
     html: |
       <p>{{ film }}</p>
+  inbox: {title: "{{ film }}", body: On, url: /films}
 `
-	const json = `{"name":"welcome","description":"no","channels":{"email":{"subject":"2026-01-02","html":"<p>{{ film }}</p>\n"}}}`
-	const shownAgain = `{"name":"welcome","version":3,"description":"no","created_at":"2026-01-02T03:04:05Z","channels":{"email":{"subject":"2026-01-02","html":"<p>{{ film }}</p>\n"}}}`
+	const json = `{"name":"welcome","description":"no","channels":{"email":{"subject":"2026-01-02","html":"<p>{{ film }}</p>\n"},"inbox":{"title":"{{ film }}","body":"On","url":"/films"}}}`
+	const shownAgain = `{"name":"welcome","version":3,"description":"no","created_at":"2026-01-02T03:04:05Z","channels":{"email":{"subject":"2026-01-02","html":"<p>{{ film }}</p>\n"},"inbox":{"title":"{{ film }}","body":"On","url":"/films"}}}`
 	folder := map[string]string{
 		"d/template.yaml": "name: welcome\ndescription: \"no\"\n", "d/email.subject": "2026-01-02\r\n", "d/email.html": "<p>{{ film }}</p>\n", "d/README.md": "x",
+		"d/inbox.title": "{{ film }}\n", "d/inbox.txt": "On", "d/inbox.url": "/films\n",
 	}
 	tests := []struct {
 		name  string

@@ -15,6 +15,33 @@ const PageSize = 500
 // Pages is how many pages so many recipients fill.
 func Pages(recipients int) int { return (recipients + PageSize - 1) / PageSize }
 
+// PageOrder is the order in which the channels of a notification to many go out,
+// each in pages of its own: inboxes first, since nothing holds them back.
+func PageOrder(channels []Channel) []Channel {
+	ordered := slices.Clone(channels)
+	slices.SortStableFunc(ordered, func(a, b Channel) int {
+		switch {
+		case a == b || a != ChannelInbox && b != ChannelInbox:
+			return 0
+		case a == ChannelInbox:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return ordered
+}
+
+// Pages is how many pages the notification has over all of its channels.
+func (n *Notification) Pages() int { return Pages(n.Recipients()) * len(n.Channels) }
+
+// Page says what is on the page with the number: over which channel it goes, and
+// which PageSize of the recipients it is to.
+func (n *Notification) Page(number int) (over Channel, of int) {
+	each := Pages(n.Recipients())
+	return PageOrder(n.Channels)[number/each], number % each
+}
+
 // ChunkSize is how many deliveries of a broadcast are claimed together, at
 // most. So many may go out twice when a sender dies.
 const ChunkSize = 50

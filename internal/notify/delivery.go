@@ -123,8 +123,12 @@ func DeliveryID(notificationID string, channel Channel, to Recipient) string {
 	hash := sha1.New() //nolint:gosec // see the import
 	hash.Write(space)
 	hash.Write([]byte(name))
-	u := hash.Sum(nil)[:16]
-	u[6] = u[6]&0x0f | 0x50
+	return formatUUID(hash.Sum(nil)[:16], 5)
+}
+
+// formatUUID writes 16 bytes as a UUID of a version.
+func formatUUID(u []byte, version byte) string {
+	u[6] = u[6]&0x0f | version<<4
 	u[8] = u[8]&0x3f | 0x80
 	s := hex.EncodeToString(u)
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]

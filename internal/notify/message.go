@@ -2,14 +2,23 @@ package notify
 
 import "time"
 
-// A Message is one rendered mail, ready for a provider.
+// A Message is what a delivery has to say, rendered and ready for a provider: a
+// mail, or an item of an inbox.
 type Message struct {
 	DeliveryID     string
 	NotificationID string
-	Address        string // bare address of the recipient
-	Name           string // display name of the recipient, may be empty
-	Email          Email  // rendered; From may be empty: the provider's default then
-	Date           time.Time
+	Address        string        // bare address of the recipient
+	Name           string        // display name of the recipient, may be empty
+	Email          Email         // rendered; From may be empty: the provider's default then
+	Date           time.Time     // of the first claim, however often it is sent
+	Inbox          *InboxMessage // in place of Email
+}
+
+// An InboxMessage is what an item of an inbox is made of.
+type InboxMessage struct {
+	UserID  string
+	Content InboxContent // rendered
+	Data    Object       // of the notification
 }
 
 // An OutcomeKind sorts what a provider's attempt to send came to.

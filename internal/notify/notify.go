@@ -10,8 +10,10 @@ import "time"
 const (
 	MaxRecipients   = 1000     // recipients passed by value in one request
 	MaxDataBytes    = 64 << 10 // the JSON text of "data"
-	MaxSubjectBytes = 998      // a rendered subject (RFC 5322, section 2.1.1)
+	MaxSubjectBytes = 998      // a rendered subject (RFC 5322, section 2.1.1), or title of an item
 	MaxBodyBytes    = 1 << 20  // a rendered HTML or text part, and a template's source
+	MaxItemBytes    = 64 << 10 // a rendered body of an item
+	MaxURLBytes     = 2048     // a rendered URL of an item
 	MaxTags         = 16
 	MaxTagLength    = 64 // characters
 	MaxMetadataKeys = 16
@@ -32,6 +34,7 @@ type Channel string
 // The channels Belfry knows.
 const (
 	ChannelEmail Channel = "email"
+	ChannelInbox Channel = "inbox" // kept for the user to read
 )
 
 // A Status says where a notification as a whole stands.

@@ -28,12 +28,20 @@ func (t *Template) Ref() TemplateRef { return TemplateRef{Name: t.Name, Version:
 
 // Bodies is content for each channel; nil where there is none.
 type Bodies struct {
-	Email *Email `json:"email,omitempty"`
+	Email *Email        `json:"email,omitempty"`
+	Inbox *InboxContent `json:"inbox,omitempty"`
 }
 
 // Has says whether there is content for the channel.
 func (b *Bodies) Has(channel Channel) bool {
-	return channel == ChannelEmail && b.Email != nil
+	switch channel {
+	case ChannelEmail:
+		return b.Email != nil
+	case ChannelInbox:
+		return b.Inbox != nil
+	default:
+		return false
+	}
 }
 
 // Email is the content of a mail: Liquid source in a template, text after
@@ -44,4 +52,12 @@ type Email struct {
 	Text    string `json:"text,omitempty"`
 	From    string `json:"from,omitempty"`
 	ReplyTo string `json:"reply_to,omitempty"`
+}
+
+// InboxContent is the content of an item of an inbox: Liquid source in a
+// template, text after rendering.
+type InboxContent struct {
+	Title string `json:"title"`
+	Body  string `json:"body"`
+	URL   string `json:"url,omitempty"` // absolute, http or https, or a path
 }

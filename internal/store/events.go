@@ -21,6 +21,22 @@ func (s *Store) EventsOf(ctx context.Context, deliveryID string) ([]notify.Event
 	return list[notify.Event](ctx, s.events, bson.D{{Key: "delivery_id", Value: deliveryID}}, options.Find())
 }
 
+// eventsOf is the same for a delivery whose channel is known: of an item there is
+// the acknowledgement, which is found by its id.
+func (s *Store) eventsOf(ctx context.Context, d *notify.Delivery) ([]notify.Event, error) {
+	if d.Channel != notify.ChannelInbox {
+		return s.EventsOf(ctx, d.ID)
+	}
+	ack, err := find[notify.Event](ctx, s.events, notify.EventID(d.ID, ackEvent))
+	if notify.CodeOf(err) == notify.CodeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []notify.Event{*ack}, nil
+}
+
 // Learn brings a delivery's document up to date with its events, and answers
 // with it. CodeNotFound while the delivery has no end: none yet, or none since
 // it was reopened.
@@ -38,13 +54,16 @@ func (s *Store) Learn(ctx context.Context, deliveryID string) (*notify.Delivery,
 		if err != nil {
 			return nil, err
 		}
-		events, err := s.EventsOf(ctx, deliveryID)
+		events, err := s.eventsOf(ctx, d)
 		if err != nil {
 			return nil, err
 		}
 		learnt, changed := d.Learn(from(since, events))
 		if !changed {
 			return d, nil
+		}
+		if err := s.tellDelivery(ctx, &learnt); err != nil {
+			return nil, err
 		}
 		if err := s.ReplaceDelivery(ctx, &learnt); err != nil {
 			return nil, err
@@ -88,16 +107,38 @@ func (s *Store) reopenedAt(ctx context.Context, d *notify.Delivery) (time.Time, 
 	return since, nil
 }
 
+// countFew is up to how many deliveries are counted one by one, by their ids.
+const countFew = 10
+
+// countEnded counts the deliveries of a notification that has ended.
+func (s *Store) countEnded(ctx context.Context, n *notify.Notification) (counts notify.Counts, err error) {
+	if few := n.Deliveries(); n.Audience == nil && few > 0 && few <= countFew {
+		for _, to := range n.To {
+			for _, channel := range n.Channels {
+				d, err := s.Delivery(ctx, notify.DeliveryID(n.ID, channel, to))
+				switch notify.CodeOf(err) {
+				case "":
+					counts.Add(d.State, 1)
+				case notify.CodeNotFound:
+				default:
+					return counts, err
+				}
+			}
+		}
+		if counts.Total == n.Deliveries() { // else a recipient was erased
+			return counts, nil
+		}
+	}
+	return s.CountEnded(ctx, n.ID)
+}
+
 // Recount brings the document of a notification that has ended up to date after
 // a delivery of it has changed. It is CodeConflict while the notification runs:
 // its workflow counts then, and only when that is over is the document free.
 //
-// Where its status changes, changed is called before that is written; it may be
-// nil.
-//
-// It counts twice. A server without the index reads every delivery there is for
-// that: ctx is to have a deadline that allows for it.
-func (s *Store) Recount(ctx context.Context, notificationID string, changed func(context.Context, *notify.Record) error) error {
+// It counts twice. Where there are many deliveries, a server without the index
+// reads every one there is for that: ctx is to have a deadline that allows for it.
+func (s *Store) Recount(ctx context.Context, notificationID string) error {
 	for {
 		record, err := s.Notification(ctx, notificationID)
 		if err != nil {
@@ -106,7 +147,7 @@ func (s *Store) Recount(ctx context.Context, notificationID string, changed func
 		if !record.Status.Ended() {
 			return &notify.Error{Code: notify.CodeConflict, Detail: "the notification still runs"}
 		}
-		counts, err := s.CountEnded(ctx, notificationID)
+		counts, err := s.countEnded(ctx, &record.Notification)
 		if err != nil {
 			return err
 		}
@@ -120,8 +161,8 @@ func (s *Store) Recount(ctx context.Context, notificationID string, changed func
 		if before != notify.StatusCancelled {
 			record.Status = counts.Status(before == notify.StatusExpired)
 		}
-		if changed != nil && record.Status != before {
-			if err := changed(ctx, record); err != nil {
+		if record.Status != before {
+			if err := s.tellNotification(ctx, record); err != nil {
 				return err
 			}
 		}

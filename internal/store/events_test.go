@@ -128,8 +128,8 @@ func TestRecountFollowsTheDeliveries(t *testing.T) {
 	r.Status, r.Counts = notify.StatusSending, notify.Counts{Total: 1}
 	require.NoError(t, s.InsertNotification(ctx, r))
 	d := sentDelivery(t, s, r.ID, 1)
-	require.Equal(t, notify.CodeConflict, notify.CodeOf(s.Recount(ctx, r.ID, nil)), "it runs")
-	require.Equal(t, notify.CodeNotFound, notify.CodeOf(s.Recount(ctx, uuid.NewString(), nil)))
+	require.Equal(t, notify.CodeConflict, notify.CodeOf(s.Recount(ctx, r.ID)), "it runs")
+	require.Equal(t, notify.CodeNotFound, notify.CodeOf(s.Recount(ctx, uuid.NewString())))
 
 	ended := now()
 	for _, test := range []struct {
@@ -147,7 +147,7 @@ func TestRecountFollowsTheDeliveries(t *testing.T) {
 		require.NoError(t, s.UpdateProgress(ctx, r.ID, notify.Progress{Status: test.before, Counts: notify.Counts{Total: 1, Unknown: 1}, FinishedAt: &ended}))
 		d.State = test.delivery
 		require.NoError(t, s.ReplaceDelivery(ctx, d))
-		require.NoError(t, s.Recount(ctx, r.ID, nil))
+		require.NoError(t, s.Recount(ctx, r.ID))
 		kept, err := s.Notification(ctx, r.ID)
 		require.NoError(t, err)
 		require.Equal(t, notify.Progress{Status: test.after, Counts: test.counts, FinishedAt: &ended}, kept.Progress)

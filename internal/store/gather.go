@@ -56,6 +56,8 @@ var (
 	// wait for three of these. It takes a fifth off what a broadcast costs belfry
 	// and the embedded engine together.
 	bulk = pace{atOnce: 1, apart: 4 * time.Millisecond}
+	// mixed is for what comes one by one from either.
+	mixed = pace{atOnce: 2, apart: 4 * time.Millisecond}
 )
 
 // do has in served by a call. If ctx ends before, what came of it is not known.

@@ -50,7 +50,10 @@ type Store struct {
 	audiences     *mongo.Collection
 	audiencePages *mongo.Collection
 	leases        *mongo.Collection
+	inbox         *mongo.Collection
+	inboxChanges  *mongo.Collection
 	untold        *mongo.Collection
+	outcomes      Outcomes // nil: nobody is told
 	apiKeys       *mongo.Collection
 	apiKeyUses    *mongo.Collection
 
@@ -60,11 +63,16 @@ type Store struct {
 	insertChunk        *inserter
 	insertDeliveries   *bulkInserter
 	insertEvent        *inserter
+	insertItem         *inserter
+	insertChange       *inserter
+	updateItem         *gatherer[*itemDocument, struct{}]
 	updates            *gatherer[notificationUpdate, struct{}]
 
 	templates *versionLog[notify.Template]
 	schedules *versionLog[schedule.Schedule]
 	triggers  *versionLog[trigger.Definition]
+
+	learning, recounting *chores
 
 	packer *packer
 
@@ -130,6 +138,8 @@ func Open(uri string) (*Store, error) {
 		audiences:     db.Collection("audiences"),
 		audiencePages: db.Collection("audience_pages"),
 		leases:        db.Collection("leases"),
+		inbox:         db.Collection("inbox"),
+		inboxChanges:  db.Collection("inbox_changes"),
 		untold:        db.Collection("untold"),
 		apiKeys:       db.Collection("api_keys"),
 		apiKeyUses:    db.Collection("api_key_uses"),
@@ -144,7 +154,11 @@ func Open(uri string) (*Store, error) {
 	s.insertEvent = newInserter(s.events, direct)
 	s.insertChunk = newInserter(s.chunks, bulk)
 	s.insertDeliveries = newBulkInserter(s.insertDelivery)
+	s.insertItem = newInserter(s.inbox, mixed)
+	s.insertChange = newInserter(s.inboxChanges, direct)
+	s.updateItem = &gatherer[*itemDocument, struct{}]{call: s.updateItems, most: maxGathered, pace: direct}
 	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered, pace: direct}
+	s.newChores()
 	s.templates, err = newVersionLog[notify.Template](db.Collection("templates"), "template", notify.CodeTemplateNotFound, cachedTemplates)
 	if err != nil {
 		return nil, err
@@ -157,8 +171,13 @@ func Open(uri string) (*Store, error) {
 	return s, err
 }
 
-// Close ends the connection; operations in flight may finish until ctx ends.
-func (s *Store) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+// Close ends the connection; operations in flight and what is put off may finish
+// until ctx ends.
+func (s *Store) Close(ctx context.Context) error {
+	s.learning.close(ctx)
+	s.recounting.close(ctx)
+	return s.client.Disconnect(ctx)
+}
 
 // Ping asks whether the server answers.
 func (s *Store) Ping(ctx context.Context) error {
@@ -187,6 +206,10 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		},
 		s.pages: {
 			{{Key: "notification_id", Value: 1}},
+		},
+		s.inbox: {
+			{{Key: "user_id", Value: 1}, {Key: "_id", Value: 1}},
+			{{Key: "user_id", Value: 1}, {Key: "read_at", Value: 1}, {Key: "archived_at", Value: 1}, {Key: "_id", Value: 1}},
 		},
 		s.templates.in: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},

@@ -7,8 +7,34 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/outcome"
 )
+
+// Outcomes tells other programs what the store learns of deliveries and
+// notifications after they ended. It is told before that is written: whoever
+// finds it written need not tell it.
+type Outcomes interface {
+	Deliveries(ctx context.Context, deliveries []*notify.Delivery) error
+	Notification(ctx context.Context, r *notify.Record) error
+}
+
+// TellOutcomes has a store tell them. It is for its beginning.
+func (s *Store) TellOutcomes(to Outcomes) { s.outcomes = to }
+
+func (s *Store) tellDelivery(ctx context.Context, d *notify.Delivery) error {
+	if s.outcomes == nil {
+		return nil
+	}
+	return s.outcomes.Deliveries(ctx, []*notify.Delivery{d})
+}
+
+func (s *Store) tellNotification(ctx context.Context, r *notify.Record) error {
+	if s.outcomes == nil {
+		return nil
+	}
+	return s.outcomes.Notification(ctx, r)
+}
 
 // An untoldDocument is what could not be published as it is kept: its events as
 // one blob, since those of a chunk have most of their words in common.

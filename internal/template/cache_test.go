@@ -12,32 +12,32 @@ import (
 
 func TestMailIsParsedOnce(t *testing.T) {
 	t.Parallel()
-	cache := newMailCache()
+	cache := newCache(mails)
 	source := notify.Email{Subject: "{{ x }}", HTML: "{{ y }}"}
-	mails := make([]*mail, 50)
+	parses := make([]*parsed[notify.Email], 50)
 	var all sync.WaitGroup
-	for i := range mails {
-		all.Go(func() { mails[i] = cache.get(source) })
+	for i := range parses {
+		all.Go(func() { parses[i] = cache.get(source) })
 	}
 	all.Wait()
-	for _, m := range mails {
-		require.Same(t, mails[0], m)
+	for _, m := range parses {
+		require.Same(t, parses[0], m)
 	}
-	require.NotSame(t, mails[0], cache.get(notify.Email{Subject: "{{ x }}", HTML: "{{ z }}"}))
+	require.NotSame(t, parses[0], cache.get(notify.Email{Subject: "{{ x }}", HTML: "{{ z }}"}))
 }
 
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	cache := newMailCache()
+	cache := newCache(mails)
 	html := strings.Repeat("<p>text</p>", 90_000) // nearly 1 MiB
 	for i := range 100 {
 		cache.get(notify.Email{Subject: fmt.Sprint(i), HTML: html})
 		require.LessOrEqual(t, cache.bytes, maxCacheBytes)
 	}
-	require.Greater(t, cache.mails.Len(), 50)
-	require.Less(t, cache.mails.Len(), 70)
-	for _, source := range cache.mails.Keys() {
-		cache.mails.Remove(source)
+	require.Greater(t, cache.kept.Len(), 50)
+	require.Less(t, cache.kept.Len(), 70)
+	for _, source := range cache.kept.Keys() {
+		cache.kept.Remove(source)
 	}
 	require.Zero(t, cache.bytes)
 }

@@ -12,7 +12,6 @@ package template
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,18 +26,20 @@ const dataCacheSize = 32
 
 // An Engine checks and renders templates. It is safe for concurrent use.
 type Engine struct {
-	mails *mailCache
+	mails *cache[notify.Email]
+	items *cache[notify.InboxContent]
 	data  *lru.Cache[notify.Object, map[string]any]
 	now   func() time.Time // measures how long rendering takes; no template sees it
 }
 
-// New makes an engine. What it parses it keeps, in up to 64 MiB.
+// New makes an engine. What it parses it keeps, in up to 64 MiB for mails and as
+// much for items of inboxes.
 func New() *Engine {
 	data, err := lru.New[notify.Object, map[string]any](dataCacheSize)
 	if err != nil { // only for a size below 1
 		panic(err)
 	}
-	return &Engine{mails: newMailCache(), data: data, now: time.Now}
+	return &Engine{mails: newCache(mails), items: newCache(items), data: data, now: time.Now}
 }
 
 // Check parses every part of the bodies and returns what is wrong: for each
@@ -46,10 +47,13 @@ func New() *Engine {
 // unknown filter "upcas"`}, where prefix is "channels". A part that is missing
 // is no fault.
 func (e *Engine) Check(prefix string, bodies notify.Bodies) []notify.FieldError {
-	if bodies.Email == nil {
-		return nil
+	var faults []notify.FieldError
+	if bodies.Email != nil {
+		faults = mails.parse(*bodies.Email).faults
 	}
-	faults := parseMail(*bodies.Email).faults
+	if bodies.Inbox != nil {
+		faults = append(faults, items.parse(*bodies.Inbox).faults...)
+	}
 	for i := range faults {
 		faults[i].Location = prefix + "." + faults[i].Location
 	}
@@ -71,18 +75,35 @@ func (e *Engine) Check(prefix string, bodies notify.Bodies) []notify.FieldError 
 func (e *Engine) Email(
 	ctx context.Context, source notify.Email, data notify.Object, to notify.User,
 ) (notify.Email, error) {
-	if err := ctx.Err(); err != nil {
-		return notify.Email{}, fmt.Errorf("render email: %w", err)
+	rendered, err := renderFor(ctx, e, e.mails, source, data, to)
+	if err == nil && source.Text == "" {
+		rendered.Text = plainText(rendered.HTML)
 	}
-	m := e.mails.get(source)
-	if len(m.faults) > 0 {
-		return notify.Email{}, invalid(slices.Clone(m.faults))
+	return rendered, err
+}
+
+// Inbox renders an item of an inbox, in the way of Email. Nothing is escaped: its
+// title and body are text.
+func (e *Engine) Inbox(
+	ctx context.Context, source notify.InboxContent, data notify.Object, to notify.User,
+) (notify.InboxContent, error) {
+	return renderFor(ctx, e, e.items, source, data, to)
+}
+
+func renderFor[C content](ctx context.Context, e *Engine, kept *cache[C], source C, data notify.Object, to notify.User) (C, error) {
+	var none C
+	if err := ctx.Err(); err != nil {
+		return none, fmt.Errorf("render %s: %w", kept.kind.channel, err)
+	}
+	c := kept.get(source)
+	if len(c.faults) > 0 {
+		return none, invalid(slices.Clone(c.faults))
 	}
 	object, err := e.decoded(data)
 	if err != nil {
-		return notify.Email{}, invalid([]notify.FieldError{{Location: "data", Message: err.Error()}})
+		return none, invalid([]notify.FieldError{{Location: "data", Message: err.Error()}})
 	}
-	return m.render(newRun(ctx, e.now, object, recipientOf(to)))
+	return kept.kind.render(c, newRun(ctx, e.now, object, recipientOf(to)))
 }
 
 func (e *Engine) decoded(data notify.Object) (map[string]any, error) {
@@ -97,32 +118,5 @@ func (e *Engine) decoded(data notify.Object) (map[string]any, error) {
 }
 
 func invalid(faults []notify.FieldError) error {
-	return &notify.Error{Code: notify.CodeInvalid, Detail: "the mail cannot be rendered", Fields: faults}
-}
-
-// render renders all parts, or says what is wrong with each.
-func (m *mail) render(r *run) (notify.Email, error) {
-	var rendered notify.Email
-	var faults []notify.FieldError
-	for _, p := range m.parts {
-		text, err := p.text(r)
-		if err != nil && r.ctx.Err() != nil && errors.Is(err, r.ctx.Err()) {
-			return notify.Email{}, fmt.Errorf("render email: %w", err)
-		}
-		if err != nil {
-			faults = append(faults, notify.FieldError{Location: "email." + p.name, Message: err.Error()})
-			if r.fatal != nil {
-				break
-			}
-			continue
-		}
-		*p.of(&rendered) = text
-	}
-	if len(faults) > 0 {
-		return notify.Email{}, invalid(faults)
-	}
-	if !m.hasText {
-		rendered.Text = plainText(rendered.HTML)
-	}
-	return rendered, nil
+	return &notify.Error{Code: notify.CodeInvalid, Detail: "the content cannot be rendered", Fields: faults}
 }
