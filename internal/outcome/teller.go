@@ -45,10 +45,15 @@ type Teller struct {
 	publisher publisher
 	behind    atomic.Bool // it has stored something that it has not published
 
-	// When those were first seen that others were to publish, by id.
-	seen          map[string]time.Time
-	takeOver      time.Duration // how long others have for it
+	// By owner what each of the others is to publish next, and since when.
+	others        map[string]next
+	takeOver      time.Duration // how long they have for it
 	takeOverEvery time.Duration
+}
+
+type next struct {
+	id    string
+	since time.Time
 }
 
 // How often a Teller looks for what is to be published later.
@@ -63,7 +68,7 @@ const (
 func New(cfg Config) *Teller {
 	return &Teller{
 		Config: cfg, owner: cfg.NewID(), publisher: publisher{url: cfg.URL, log: cfg.Log},
-		seen: map[string]time.Time{}, takeOver: takeOverAfter, takeOverEvery: takeOverEvery,
+		others: map[string]next{}, takeOver: takeOverAfter, takeOverEvery: takeOverEvery,
 	}
 }
 
@@ -145,38 +150,50 @@ func (t *Teller) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// catchUpOthers publishes what others have not published in good time: they may
-// be gone.
+// catchUpOthers publishes what those were to publish who do not come on with it:
+// they are gone.
 func (t *Teller) catchUpOthers(ctx context.Context) error {
 	if !t.publisher.connected() {
-		clear(t.seen) // nor can the others publish
+		clear(t.others) // nor can the others publish
 		return nil
 	}
-	for {
+	for gone := map[string]bool{}; ; {
 		waiting, err := t.Store.ListUntold(ctx, t.owner, false, catchUpBatch)
 		if err != nil {
 			return err
 		}
-		before, now := t.seen, t.Now()
-		t.seen = make(map[string]time.Time, len(waiting))
-		published := 0
+		t.watch(waiting, gone)
+		published := false
 		for i := range waiting {
-			since, known := before[waiting[i].ID]
-			if !known {
-				since = now
-			}
-			if now.Sub(since) < t.takeOver {
-				t.seen[waiting[i].ID] = since
+			if !gone[waiting[i].Owner] {
 				continue
 			}
 			if err := t.publish(ctx, &waiting[i]); err != nil {
 				return err
 			}
-			published++
+			published = true
 		}
-		if published < catchUpBatch {
+		if !published {
 			return nil
 		}
+	}
+}
+
+// watch looks what each of the others is to publish next, and finds those who
+// are gone.
+func (t *Teller) watch(waiting []Untold, gone map[string]bool) {
+	before, now := t.others, t.Now()
+	t.others = map[string]next{}
+	for _, u := range waiting {
+		if _, later := t.others[u.Owner]; later {
+			continue
+		}
+		last, known := before[u.Owner]
+		if !known || last.id != u.ID {
+			last = next{u.ID, now}
+		}
+		t.others[u.Owner] = last
+		gone[u.Owner] = gone[u.Owner] || now.Sub(last.since) >= t.takeOver
 	}
 }
 
