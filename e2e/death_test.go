@@ -34,7 +34,7 @@ func newStack(t *testing.T, smtpURL string) *stack {
 	t.Helper()
 	require.FileExists(t, stackBinary, "build it with `make bin/stack`, or run `make test`")
 	s := &stack{args: []string{"dev", "--data", t.TempDir(), "--belfry", binary, "--users", "../dev/users.yaml"}}
-	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "amqp", "idp"} {
+	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "amqp", "idp", "oidc"} {
 		_, port, err := net.SplitHostPort(freeAddr(t))
 		require.NoError(t, err)
 		s.args = append(s.args, "--"+engine+"-port", port)
