@@ -82,6 +82,8 @@ func TestBadNotificationsAreRefusedWithTheField(t *testing.T) {
 		{"data with Belfry's own key", object{"template": "welcome", "to": ann, "data": object{"recipient": "x"}}, 422, "body.data.recipient", "own"},
 		{"body over 1 MiB", object{"template": "welcome", "to": ann, "data": object{"x": strings.Repeat("x", 1<<20)}}, 413, "", ""},
 		{"a channel twice", object{"template": "welcome", "to": ann, "channels": []string{"email", "email"}}, 422, "body.channels", "unique"},
+		{"a channel that is a list", object{"template": "welcome", "to": ann, "channels": []any{[]any{"email"}}}, 422, "body.channels[0]", ""},
+		{"a channel that is an object", object{"template": "welcome", "to": ann, "channels": []any{object{}, object{}}}, 422, "body.channels[0]", ""},
 		{"no channel", object{"template": "welcome", "to": ann, "channels": []string{}}, 422, "body.channels", "1"},
 		{"unknown channel", object{"template": "welcome", "to": ann, "channels": []string{"pigeon"}}, 422, "body.channels[0]", "email"},
 		{"17 tags", object{"template": "welcome", "to": ann, "tags": strings.Split(strings.Repeat("t,", 16)+"t", ",")}, 422, "body.tags", "16"},

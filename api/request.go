@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/belfry-notify/belfry/internal/intake"
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -20,7 +21,7 @@ type notificationRequest struct {
 	Content   *notify.Bodies    `json:"content,omitempty" doc:"Free-form content, Liquid too"`
 	To        []recipient       `json:"to" required:"false" minItems:"1" maxItems:"1000" nullable:"false" doc:"Who is told; somebody named twice is told once. Exactly one of to and audience"`
 	Audience  *audienceChoice   `json:"audience,omitempty" doc:"Who is told, in place of to"`
-	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email,inbox" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
+	Channels  []notify.Channel  `json:"channels,omitempty" enum:"email,inbox" minItems:"1" nullable:"false" doc:"Each recipient gets each, none twice; [\"email\"] by default"`
 	Data      object            `json:"data,omitempty" doc:"What the template sees, up to 64 KiB"`
 	SendAt    *time.Time        `json:"send_at,omitempty" doc:"When it is to go out, within two years; a moment already past means now. Not with delay"`
 	Delay     string            `json:"delay,omitempty" example:"90m" maxLength:"32" doc:"After how long it is to go out, such as 90s, 10m or 24h. Not with send_at"`
@@ -80,6 +81,9 @@ func (r *notificationRequest) check(templates Templates, prefix string) []error 
 		}
 		c.recipient(fmt.Sprintf("to[%d]", i), to)
 	}
+	if repeats(r.Channels) {
+		c.add("channels", validation.MsgExpectedArrayItemsUnique, nil)
+	}
 	c.data(r.Data.Object)
 	c.delay(r)
 	for i, tag := range r.Tags {
@@ -132,6 +136,19 @@ type checks struct {
 
 func (c *checks) add(field, message string, value any) {
 	c.errs = append(c.errs, fieldError(c.prefix+"."+field, message, value))
+}
+
+// repeats says whether an item comes twice. It stands in for uniqueItems, where
+// huma panics about items that cannot be the key of a map, such as lists.
+func repeats[T comparable](items []T) bool {
+	seen := make(map[T]bool, len(items))
+	for _, item := range items {
+		if seen[item] {
+			return true
+		}
+		seen[item] = true
+	}
+	return false
 }
 
 func (c *checks) recipient(at string, to recipient) {

@@ -33,7 +33,7 @@ type TriggerBody struct {
 	To        string           `json:"to" maxLength:"4096" example:"event.data.user_id" doc:"CEL: who is told, a user id, a recipient {'email': ..., 'name': ...} or a list of these; somebody named twice is told once, of an empty list nobody"`
 	Template  string           `json:"template,omitempty" maxLength:"80" example:"welcome" doc:"A template's name, or name@version. Exactly one of template and content"`
 	Content   *notify.Bodies   `json:"content,omitempty" doc:"Free-form content, Liquid too"`
-	Channels  []notify.Channel `json:"channels,omitempty" enum:"email,inbox" minItems:"1" uniqueItems:"true" nullable:"false" doc:"Each recipient gets each; [\"email\"] by default"`
+	Channels  []notify.Channel `json:"channels,omitempty" enum:"email,inbox" minItems:"1" nullable:"false" doc:"Each recipient gets each, none twice; [\"email\"] by default"`
 	Data      string           `json:"data,omitempty" maxLength:"4096" example:"{'film': event.data.film}" doc:"CEL: the object that the template sees, up to 64 KiB"`
 	Delay     string           `json:"delay,omitempty" example:"90m" maxLength:"32" doc:"After how long it is to go out, such as 90s, 10m or 24h, up to two years; at once by default"`
 	Enabled   *bool            `json:"enabled,omitempty" doc:"false leaves its events alone; true by default"`
