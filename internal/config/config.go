@@ -38,6 +38,8 @@ type Config struct {
 	DirectLimit        int                    // DIRECT_LIMIT
 	SweepInterval      time.Duration          // SWEEP_INTERVAL
 	AudienceRetention  time.Duration          // AUDIENCE_RETENTION
+	Limits             Limits
+	Codec              Codec
 
 	// Connections that broadcasts have besides those of SMTP and SendGrid.
 	SMTPBulkConnections     int // SMTP_BULK_CONNECTIONS
@@ -60,7 +62,8 @@ type Log struct {
 }
 
 // Load reads the whole configuration; lookup is os.LookupEnv or stands in for
-// it. An empty variable counts as not set. The error is an *Error.
+// it. An empty variable counts as not set, and each may be given as the name of
+// a file instead: see Read. The error is an *Error.
 func Load(lookup func(string) (string, bool)) (Config, error) {
 	l := loader{lookup: lookup}
 	c := Config{
@@ -83,6 +86,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		SendGridBulkConnections: l.connections("SENDGRID_BULK_CONNECTIONS"),
 	}
 	c.Auth = l.auth(c.HTTPAddr)
+	c.Limits, c.Codec = l.limits(), l.codec(c.TemporalUIURL)
 	c.SendGrid = l.sendGrid(c.SMTP)
 	if slices.Contains(c.EmailProvider, "sendgrid") && c.SendGrid.APIKey == "" {
 		l.fail("SENDGRID_API_KEY", "is needed where BELFRY_EMAIL_PROVIDER names sendgrid")
@@ -100,6 +104,13 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 func LoadLog(lookup func(string) (string, bool)) (Log, error) {
 	l := loader{lookup: lookup}
 	return l.log(), l.err
+}
+
+// LoadCodec reads what a codec server needs, as Load does.
+func LoadCodec(lookup func(string) (string, bool)) (Codec, Limits, Log, error) {
+	l := loader{lookup: lookup}
+	log, limits := l.log(), l.limits()
+	return l.codec(l.web("TEMPORAL_UI_URL", "")), limits, log, l.err
 }
 
 func (l *loader) log() Log {

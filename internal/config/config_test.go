@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,13 +14,15 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/access"
+	"github.com/belfry-notify/belfry/internal/certificate/certtest"
 	"github.com/belfry-notify/belfry/internal/channel"
+	"github.com/belfry-notify/belfry/internal/codec"
 	"github.com/belfry-notify/belfry/internal/idp"
 )
 
 // A certificate, and SendGrid's example of a Verification Key.
 const (
-	certificate = `-----BEGIN CERTIFICATE-----
+	certificatePEM = `-----BEGIN CERTIFICATE-----
 MIIBgzCCASmgAwIBAgIUE49numL9B4IFygfxuqRZ9TC4tIMwCgYIKoZIzj0EAwIw
 FjEUMBIGA1UEAwwLYmVsZnJ5LXRlc3QwIBcNMjYxMTIzMjExNTM4WhgPMjEyNjEw
 MzAyMTE1MzhaMBYxFDASBgNVBAMMC2JlbGZyeS10ZXN0MFkwEwYHKoZIzj0CAQYI
@@ -31,7 +34,9 @@ aZTO7dIq5kzx/0Bk+HB6z8/yRVECIQDX7KNUwS89g+vxp7n1wuSWru6to8nBvGX5
 kA51+Vp7lg==
 -----END CERTIFICATE-----
 `
-	webhookKey = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+	payloadKey  = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	payloadKeys = "new:" + payloadKey + ",old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZTA="
+	webhookKey  = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
 )
 
 // variables stand in for the environment, each without its prefix.
@@ -62,6 +67,9 @@ func TestDefaults(t *testing.T) {
 
 		AudienceRetention: 30 * 24 * time.Hour,
 
+		Limits: Limits{MaxRequests: 256},
+		Codec:  Codec{Addr: "127.0.0.1:8234"},
+
 		SMTPBulkConnections: channel.DefaultMaxConnections, SendGridBulkConnections: channel.DefaultMaxConnections,
 	}
 	got, err := Load(variables{}.lookup)
@@ -76,7 +84,10 @@ func TestDefaults(t *testing.T) {
 
 func TestEveryVariable(t *testing.T) {
 	t.Parallel()
-	pem := file(t, certificate)
+	pem := file(t, certificatePEM)
+	cert, key := pair(t)
+	keys, err := codec.ParseKeys(payloadKeys)
+	require.NoError(t, err)
 	got, err := Load(variables{
 		"HTTP_ADDR": ":80", "AUTH": "keys", "MONGO_URI": "mongodb://u:p%40@a:1,b:2/x?replicaSet=r", "AMQP_URL": "amqps://u:p%2Fw@rabbit:5671/v",
 		"IDP_ADDR": "idp.example:443", "IDP_TLS": "true", "IDP_CA_FILE": pem, "IDP_TOKEN": "token",
@@ -86,6 +97,8 @@ func TestEveryVariable(t *testing.T) {
 		"SMTP_BULK_CONNECTIONS": "20", "SENDGRID_BULK_CONNECTIONS": "30",
 		"SENDGRID_WEBHOOK_KEY": webhookKey, "EMAIL_FROM": "Ann <ann@bücher.example>", "EMAIL_PROVIDER": "sendgrid, smtp",
 		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "AUDIENCE_RETENTION": "48h", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+		"RATE_LIMIT": "5000/m", "MAX_REQUESTS": "64", "TRUSTED_PROXIES": "10.1.2.3/8, 192.0.2.7,::1", "TLS_CERT_FILE": cert, "TLS_KEY_FILE": key,
+		"PAYLOAD_KEYS": payloadKeys, "CODEC_ADDR": "127.0.0.1:1", "CODEC_ORIGINS": "https://temporal.example, http://localhost:8233", "CODEC_TOKEN": "codec-token",
 	}.lookup)
 	require.NoError(t, err)
 	require.NotNil(t, got.SendGridWebhookKey)
@@ -114,6 +127,15 @@ func TestEveryVariable(t *testing.T) {
 		SweepInterval: 90 * time.Second,
 
 		AudienceRetention: 48 * time.Hour,
+
+		Limits: Limits{
+			RateLimit: Requests{Count: 5000, Per: time.Minute}, MaxRequests: 64,
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("::1/128")},
+			TLSCertFile:    cert, TLSKeyFile: key,
+		},
+		Codec: Codec{
+			Keys: keys, Addr: "127.0.0.1:1", Origins: []string{"https://temporal.example", "http://localhost:8233"}, Token: "codec-token",
+		},
 
 		SMTPBulkConnections: 20, SendGridBulkConnections: 30,
 	}, got)
@@ -152,6 +174,13 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 		"AUDIENCE_RETENTION":     {"30d", "59m", "-1h", "long"},
 		"LOG_LEVEL":              {"loud", "a\nb"},
 		"LOG_FORMAT":             {"xml", "a\nb"},
+		"RATE_LIMIT":             {"100", "0/s", "-1/s", "1.5/s", "/s", "100/d", "100/s/s"},
+		"MAX_REQUESTS":           {"0", "many"},
+		"TRUSTED_PROXIES":        {"proxy", "10.0.0.0/33", "10.0.0.1,", "fe80::1%eth0"},
+		"TLS_KEY_FILE":           {missing},
+		"PAYLOAD_KEYS":           {"hunter2", "id:hunter2", "id:aHVudGVyMg==", ":" + payloadKey, "a b:" + payloadKey, "id:" + payloadKey + ",id:" + payloadKey, payloadKeys + ","},
+		"CODEC_ADDR":             {"localhost"},
+		"CODEC_ORIGINS":          {"temporal.example", "https://temporal.example/", "https://u:hunter2@x", "ftp://x", "https://a,"},
 
 		"SMTP_BULK_CONNECTIONS":     {"0", "1001", "many"},
 		"SENDGRID_BULK_CONNECTIONS": {"0", "x"},
@@ -160,6 +189,9 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 			t.Run(name+"="+value, func(t *testing.T) {
 				t.Parallel()
 				_, err := Load(variables{name: value}.lookup)
+				if name == "TLS_KEY_FILE" {
+					name = "TLS_CERT_FILE" // without which a key is no use
+				}
 				requireNamed(t, name, err)
 			})
 		}
@@ -170,6 +202,15 @@ func TestValuesThatDoNotGoTogether(t *testing.T) {
 	t.Parallel()
 	_, err := Load(variables{"EMAIL_PROVIDER": "smtp,sendgrid"}.lookup)
 	requireNamed(t, "SENDGRID_API_KEY", err)
+
+	cert, key := pair(t)
+	other, _ := pair(t)
+	for _, wrong := range []variables{{"TLS_CERT_FILE": other, "TLS_KEY_FILE": key}, {"TLS_CERT_FILE": cert, "TLS_KEY_FILE": cert}, {"TLS_CERT_FILE": key + "x", "TLS_KEY_FILE": key}} {
+		_, err = Load(wrong.lookup)
+		requireNamed(t, "TLS_CERT_FILE", err)
+	}
+	_, err = Load(variables{"TLS_CERT_FILE": cert}.lookup)
+	requireNamed(t, "TLS_KEY_FILE", err)
 
 	token := variables{"IDP_TOKEN": "hunter2", "IDP_ADDR": "idp.example:50051"}
 	_, err = Load(token.lookup)
@@ -240,4 +281,12 @@ func file(t *testing.T, content string) string {
 	name := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
 	return name
+}
+
+// pair is a certificate with its key.
+func pair(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	certtest.Write(t, certFile, keyFile)
+	return certFile, keyFile
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"math"
@@ -20,16 +21,26 @@ type loader struct {
 }
 
 func (l *loader) text(name, fallback string) string {
-	if v, ok := l.lookup(Prefix + name); ok && v != "" {
-		return v
+	v, _, err := Read(l.lookup, Prefix+name)
+	if err != nil && l.err == nil {
+		l.err = err
 	}
-	return fallback
+	return cmp.Or(v, fallback)
 }
 
 func (l *loader) fail(name, problem string, args ...any) {
 	if l.err == nil {
-		l.err = &Error{Variable: Prefix + name, Problem: fmt.Sprintf(problem, args...)}
+		_, from, _ := Read(l.lookup, Prefix+name)
+		l.err = &Error{Variable: from, Problem: fmt.Sprintf(problem, args...)}
 	}
+}
+
+// quote is a value as an error may show it: that of a file is a secret.
+func (l *loader) quote(name, value string) string {
+	if _, from, _ := Read(l.lookup, Prefix+name); from != Prefix+name {
+		return "what the file holds"
+	}
+	return strconv.Quote(value)
 }
 
 func (l *loader) address(name, fallback string) string {
@@ -39,7 +50,7 @@ func (l *loader) address(name, fallback string) string {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		l.fail(name, "%q is not host:port", v)
+		l.fail(name, "%s is not host:port", l.quote(name, v))
 	}
 	return v
 }
@@ -76,7 +87,7 @@ func (l *loader) boolean(name string) bool {
 func (l *loader) oneOf(name string, values ...string) string {
 	v := l.text(name, values[0])
 	if !slices.Contains(values, v) {
-		l.fail(name, "%q is not one of %s", v, strings.Join(values, ", "))
+		l.fail(name, "%s is not one of %s", l.quote(name, v), strings.Join(values, ", "))
 	}
 	return v
 }
@@ -94,6 +105,9 @@ func (l *loader) order(name string, values ...string) []string {
 	return order
 }
 
+// periods are the units of rates.
+var periods = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}
+
 // rate reads "100/s", "100/m" or "100/h"; 0 where there is no limit.
 func (l *loader) rate(name string) rate.Limit {
 	v := l.text(name, "")
@@ -102,7 +116,7 @@ func (l *loader) rate(name string) rate.Limit {
 	}
 	number, unit, _ := strings.Cut(v, "/")
 	n, err := strconv.ParseFloat(number, 64)
-	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	per, known := periods[unit]
 	if err != nil || !(n > 0) || math.IsInf(n, 0) || !known { // NaN is not above 0 either
 		l.fail(name, "not a rate such as 100/s or 5000/m")
 		return 0
@@ -114,7 +128,7 @@ func (l *loader) level(name string, fallback slog.Level) slog.Level {
 	v := l.text(name, fallback.String())
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(v)); err != nil {
-		l.fail(name, "%q is not one of debug, info, warn, error", v)
+		l.fail(name, "%s is not one of debug, info, warn, error", l.quote(name, v))
 	}
 	return level
 }

@@ -2,8 +2,6 @@ package config
 
 import (
 	"crypto/x509"
-	"errors"
-	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -64,10 +62,8 @@ func (l *loader) certificates(name string) string {
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		if wrong, ok := errors.AsType[*fs.PathError](err); ok {
-			err = wrong.Err // without the name, which may be the certificate itself, all lines of it
-		}
-		l.fail(name, "the file cannot be read: %v", err)
+		// Without the name, which may be the certificate itself, all lines of it.
+		l.fail(name, "the file cannot be read: %v", withoutName(err))
 	} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 		l.fail(name, "the file holds no PEM certificate")
 	}
@@ -133,7 +129,7 @@ func (l *loader) smtp() channel.SMTPConfig {
 	} {
 		try.config.Host = "localhost"
 		if _, err := channel.NewSMTP(try.config); err != nil { // connects to nobody yet
-			l.fail(try.name, "%q is %s", l.text(try.name, ""), try.problem)
+			l.fail(try.name, "%s is %s", l.quote(try.name, l.text(try.name, "")), try.problem)
 		}
 	}
 	return c
