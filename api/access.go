@@ -123,23 +123,37 @@ func (s *Server) authorize(ctx huma.Context, next func(huma.Context)) {
 	}
 	r, w := humachi.Unwrap(ctx)
 	caller, err := s.authenticate(r)
+	if errors.Is(err, errNoPlace) {
+		writeProblem(w, busy())
+		return
+	}
 	if err == nil {
 		err = allow(caller, scopesOf(alternatives), ctx.Param("user_id"))
 	}
 	if err != nil {
-		s.log.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "caller", caller.ID, "error", err)
-		writeProblem(w, s.fail(err))
+		s.log.DebugContext(ctx.Context(), "request refused", "operation", ctx.Operation().OperationID, "caller", caller.ID, "client", clientOf(ctx.Context()), "error", err)
+		if !s.overLimit(access.With(ctx.Context(), caller), w, r) { // whoever guesses keys has a rate too
+			writeProblem(w, s.fail(err))
+		}
 		return
 	}
 	next(huma.WithContext(ctx, access.With(ctx.Context(), caller)))
 }
 
-// authenticate finds out who sent a request.
+// errNoPlace is why it could not be found out who sent a request.
+var errNoPlace = &notify.Error{Code: notify.CodeUnavailable, Detail: "as many requests are under way as may be at a time"}
+
+// authenticate finds out who sent a request. That may take a look into the
+// database, for which there must be a place.
 func (s *Server) authenticate(r *http.Request) (access.Caller, error) {
 	bearer, err := bearerOf(r)
 	if err != nil {
 		return access.Caller{}, err
 	}
+	if !s.places.enter(r.Context()) {
+		return access.Caller{}, errNoPlace
+	}
+	defer s.places.leave()
 	return s.Access.Authenticate(r.Context(), bearer)
 }
 

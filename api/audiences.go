@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/belfry-notify/belfry/internal/audience"
+	"github.com/belfry-notify/belfry/internal/httpserver"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -126,7 +127,7 @@ func (s *Server) createAudience(ctx context.Context, in *audienceInput) (*audien
 		in.upload.drain()
 	}
 	// The server's own deadline may have passed long ago.
-	_ = in.answer.SetWriteDeadline(s.Now().Add(writeTimeout))
+	_ = in.answer.SetWriteDeadline(s.Now().Add(httpserver.WriteTimeout))
 	var wrong *audience.LineError
 	switch {
 	case errors.Is(in.upload.err, errStalled):

@@ -30,7 +30,10 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	s := &Server{Config: Config{Access: &access.Authenticator{}, Templates: template.New(), Now: time.Now}, log: slog.New(slog.DiscardHandler)}
+	s := &Server{
+		Config: Config{Access: &access.Authenticator{}, Templates: template.New(), Now: time.Now},
+		log:    slog.New(slog.DiscardHandler), places: newPlaces(1),
+	}
 	router := chi.NewRouter()
 	var accepted *notificationRequest
 	huma.Register(s.newAPI(router), route(http.MethodPost, "/", "send-notification", "check", http.StatusAccepted),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -40,7 +41,7 @@ func inUTC(t *time.Time) *time.Time {
 type createKeyInput struct {
 	Body struct {
 		Name      string         `json:"name" minLength:"1" maxLength:"64" example:"shop" doc:"For people, to know it by"`
-		Scopes    []access.Scope `json:"scopes" minItems:"1" uniqueItems:"true" nullable:"false" enum:"send,read,templates,schedules,triggers,inbox,admin"`
+		Scopes    []access.Scope `json:"scopes" minItems:"1" nullable:"false" enum:"send,read,templates,schedules,triggers,inbox,admin"`
 		ExpiresAt *time.Time     `json:"expires_at,omitempty" doc:"It does not expire by default"`
 	}
 }
@@ -97,6 +98,9 @@ func (s *Server) createKey(ctx context.Context, in *createKeyInput) (*createdKey
 	var fields []notify.FieldError
 	if hasControl(in.Body.Name) {
 		fields = append(fields, notify.FieldError{Location: "body.name", Message: "must not hold a control character"})
+	}
+	if repeats(in.Body.Scopes) {
+		fields = append(fields, notify.FieldError{Location: "body.scopes", Message: validation.MsgExpectedArrayItemsUnique})
 	}
 	if expires != nil && !expires.After(now) {
 		fields = append(fields, notify.FieldError{Location: "body.expires_at", Message: "must be in the future", Value: expires.Format(time.RFC3339)})

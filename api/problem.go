@@ -84,11 +84,14 @@ func newProblem(status int, message string, causes ...error) huma.StatusError {
 	return p
 }
 
-// tooLarge words what huma says of a body: its limit is the first length that
+// humaTooLarge is what huma says of a body; its limit is the first length that
 // is too much.
+const humaTooLarge = "request body is too large limit=%d bytes"
+
+// tooLarge words that for people.
 func tooLarge(message string) string {
 	var limit int
-	if _, err := fmt.Sscanf(message, "request body is too large limit=%d bytes", &limit); err != nil {
+	if _, err := fmt.Sscanf(message, humaTooLarge, &limit); err != nil {
 		return message
 	}
 	bytes := strconv.Itoa(limit - 1)
@@ -134,6 +137,8 @@ func codeFor(status int) string {
 		return string(notify.CodeUnavailable)
 	case http.StatusRequestTimeout:
 		return "timeout"
+	case http.StatusTooManyRequests:
+		return "too_many_requests"
 	}
 	return string(notify.CodeInternal)
 }

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"encoding/json"
@@ -18,11 +19,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
+	"github.com/go-chi/httprate"
 	"github.com/google/uuid"
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
 
+	"github.com/belfry-notify/belfry/internal/certificate"
+	"github.com/belfry-notify/belfry/internal/httpserver"
 	"github.com/belfry-notify/belfry/internal/intake"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/store"
@@ -31,13 +34,8 @@ import (
 
 // Limits of the HTTP server.
 const (
-	maxBody       = 1 << 20 // bytes
-	headerTimeout = 5 * time.Second
-	readTimeout   = 30 * time.Second
-	writeTimeout  = 60 * time.Second
-	idleTimeout   = 2 * time.Minute
-	drainTimeout  = 10 * time.Second // for requests in flight at the end
-	checkTimeout  = 2 * time.Second  // for each neighbour in /readyz
+	maxBody      = 1 << 20         // bytes
+	checkTimeout = 2 * time.Second // for each neighbour in /readyz
 )
 
 // Templates checks and renders templates.
@@ -78,6 +76,9 @@ type Config struct {
 	SendGridWebhookKey *ecdsa.PublicKey // of its signed event webhook; nil: there is none
 	AudienceRetention  time.Duration    // how long audiences are kept; 0: audience.DefaultRetention
 	DirectLimit        int              // how many deliveries of a notification go the direct way at most
+
+	Limits      Limits
+	Certificate *certificate.Files // nil: plain HTTP
 }
 
 // A Server answers Belfry's HTTP API.
@@ -87,6 +88,8 @@ type Server struct {
 	intake  intake.Intake
 	running *runningCounts
 	uploads chan struct{} // one for each under way
+	places  places
+	limiter *httprate.RateLimiter // nil: no limit
 }
 
 // NewServer makes a server that answers when its Handler is asked.
@@ -97,6 +100,7 @@ func NewServer(cfg Config) (*Server, error) {
 	running, err := newRunningCounts(cfg.Now)
 	return &Server{
 		Config: cfg, log: cfg.Log, running: running, uploads: make(chan struct{}, maxUploads),
+		places: newPlaces(cmp.Or(cfg.Limits.InFlight, defaultInFlight)), limiter: newLimiter(cfg.Limits),
 		intake: intake.Intake{Store: cfg.Store, Starter: cfg.Starter, DirectLimit: cfg.DirectLimit},
 	}, err
 }
@@ -112,39 +116,18 @@ func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
 	if err != nil {
 		return fmt.Errorf("listen for HTTP: %w", err)
 	}
-	server := &http.Server{
-		Handler:           s.Handler(),
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-	}
+	server := httpserver.New(ctx, s.Handler(), s.Certificate, s.log)
 	s.log.InfoContext(ctx, "listening", "addr", listener.Addr().String())
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	err = server.Shutdown(draining)
-	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, serveErr)
-	}
-	return err
+	return httpserver.Serve(ctx, server, listener)
 }
 
 // Handler is the whole API as an HTTP handler.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(middleware.Recoverer)
+	router.Use(s.recovered, s.clientAddress)
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
 	})
@@ -156,6 +139,7 @@ func (s *Server) Handler() http.Handler {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	router.Get("/readyz", s.ready)
+	router.Method(http.MethodGet, "/metrics", s.metrics())
 	docs := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "Belfry", SwaggerJSON: "/openapi.json", BasePath: "/docs",
 	})
@@ -209,7 +193,7 @@ func (s *Server) newAPI(router chi.Router) huma.API {
 	registerOutput(api.OpenAPI().Components.Schemas)
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		next(huma.WithValue(ctx, serverKey{}, s))
-	}, s.authorize, requireJSON)
+	}, s.authorize, s.limited, requireJSON, s.admitted)
 	return api
 }
 
@@ -227,7 +211,10 @@ func route(method, path, id, summary string, status int, errorStatuses ...int) h
 		DefaultStatus: status,
 		Security:      security(id),
 		MaxBodyBytes:  maxBody + 1, // huma refuses a body that reaches it
-		Errors:        append(errorStatuses, http.StatusUnprocessableEntity, http.StatusServiceUnavailable),
+		// The body is at hand by then: a deadline for reading the connection
+		// would end the request.
+		BodyReadTimeout: -1,
+		Errors:          append(errorStatuses, http.StatusUnprocessableEntity, http.StatusServiceUnavailable),
 	}
 }
 

@@ -23,13 +23,17 @@ import (
 const (
 	maxWebhookBody     = 4 << 20
 	webhookConcurrency = 16 // deliveries brought up to date at a time
-	recountTimeout     = 50 * time.Second
+	recountTimeout     = 45 * time.Second
+	webhookTimeout     = 55 * time.Second // all of it, and the answer in time
 )
+
+// webhooksPath begins the paths of webhooks.
+const webhooksPath = "/v1/webhooks/"
 
 // webhookRoutes add the ways in for providers. Their bodies are not held to the
 // rules of Belfry's own: providers add fields and events when they like.
 func (s *Server) webhookRoutes(api huma.API) {
-	operation := route(http.MethodPost, "/v1/webhooks/sendgrid", "sendgrid-webhook",
+	operation := route(http.MethodPost, webhooksPath+"sendgrid", "sendgrid-webhook",
 		"Take in SendGrid's signed event webhook", http.StatusNoContent,
 		http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge)
 	operation.MaxBodyBytes = maxWebhookBody + 1
@@ -48,7 +52,7 @@ func (s *Server) webhookRoutes(api huma.API) {
 		header.Set(eventwebhook.TimestampHTTPHeader, in.Timestamp)
 		events, err := channel.SendGridEvents(s.SendGridWebhookKey, header, in.RawBody, s.now())
 		if errors.Is(err, channel.ErrSignature) {
-			s.log.WarnContext(ctx, "webhook refused", "provider", "sendgrid", "error", err)
+			s.log.WarnContext(ctx, "webhook refused", "provider", "sendgrid", "client", clientOf(ctx), "error", err)
 			return nil, &problem{
 				Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden,
 				Detail: err.Error(), Code: "bad_signature",
