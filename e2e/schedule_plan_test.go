@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/schedule"
@@ -29,7 +30,7 @@ func TestAPlanIsToppedUp(t *testing.T) {
 	ensure := func(ago time.Duration) {
 		t.Helper()
 		now := func() time.Time { return time.Now().Add(-ago) }
-		require.NoError(t, workflows.NewSchedules(temporal, kept, now).Ensure(t.Context(), "daily"))
+		require.NoError(t, workflows.NewSchedules(temporal, converter.GetDefaultDataConverter(), kept, now).Ensure(t.Context(), "daily"))
 	}
 	handle := temporal.ScheduleClient().GetHandle(t.Context(), workflows.ScheduleID("daily"))
 	var last *client.ScheduleDescription

@@ -23,6 +23,10 @@ type ScheduleSweep struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Every    time.Duration
+
+	// Closely has the first sweep look at each schedule itself, whatever is noted
+	// on it: it may be encrypted with a key that is to go.
+	Closely bool
 }
 
 // Run sweeps until ctx ends. Several workers may sweep at once: all they do may
@@ -44,7 +48,7 @@ func (s *ScheduleSweep) sweep(ctx context.Context) error {
 		for i := range stored {
 			note, there := known[stored[i].Name]
 			delete(known, stored[i].Name)
-			if !s.isUpToDate(&stored[i], note, there) {
+			if s.Closely && there || !s.isUpToDate(&stored[i], note, there) {
 				if err := s.ensure(ctx, stored[i].Name); err != nil {
 					return err
 				}
@@ -60,6 +64,7 @@ func (s *ScheduleSweep) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	s.Closely = false
 	return nil
 }
 

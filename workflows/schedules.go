@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/belfry-notify/belfry/internal/codec"
 	"github.com/belfry-notify/belfry/internal/notify"
 	"github.com/belfry-notify/belfry/internal/recurrence"
 	"github.com/belfry-notify/belfry/internal/schedule"
@@ -39,13 +40,14 @@ type ScheduleStore interface {
 // again.
 type Schedules struct {
 	client client.Client
+	data   converter.DataConverter
 	store  ScheduleStore
 	now    func() time.Time
 }
 
-// NewSchedules makes a Schedules.
-func NewSchedules(c client.Client, store ScheduleStore, now func() time.Time) *Schedules {
-	return &Schedules{client: c, store: store, now: now}
+// NewSchedules makes a Schedules; data is the client's own converter.
+func NewSchedules(c client.Client, data converter.DataConverter, store ScheduleStore, now func() time.Time) *Schedules {
+	return &Schedules{client: c, data: data, store: store, now: now}
 }
 
 // Ensure has Temporal know a schedule as it is stored, or no more.
@@ -94,12 +96,12 @@ func (s *Schedules) put(ctx context.Context, stored *schedule.Schedule) error {
 	}
 	err = s.handle(ctx, stored.Name).Update(ctx, client.ScheduleUpdateOptions{
 		DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
-			if known, ok := runInput(in.Description.Schedule.Action); ok && known.Version >= stored.Version {
+			if known, ok := s.runInput(in.Description.Schedule.Action); ok && known.Version >= stored.Version {
 				holds, err := stored.Holds(known.Version, known.Until, now)
 				if err != nil {
 					return nil, err
 				}
-				if holds || known.Version > stored.Version {
+				if holds && s.hasThisKey(in.Description.Schedule.Action) || known.Version > stored.Version {
 					return nil, temporal.ErrSkipScheduleUpdate
 				}
 			}
@@ -146,8 +148,16 @@ func awayUnlessNil(doing string, err error) error {
 	return &notify.Error{Code: code, Detail: doing, Err: err}
 }
 
+// hasThisKey says whether what a schedule starts its runs with is encrypted as it
+// would be now: with the same key, or not at all.
+func (s *Schedules) hasThisKey(action client.ScheduleAction) bool {
+	start := action.(*client.ScheduleWorkflowAction) // runInput has looked
+	fresh, err := s.data.ToPayload(nil)
+	return err == nil && codec.KeyOf(fresh) == codec.KeyOf(start.Args[0].(*common.Payload))
+}
+
 // runInput is what a schedule in Temporal starts its runs with.
-func runInput(action client.ScheduleAction) (in ScheduledRunInput, ok bool) {
+func (s *Schedules) runInput(action client.ScheduleAction) (in ScheduledRunInput, ok bool) {
 	start, ok := action.(*client.ScheduleWorkflowAction)
 	if !ok || len(start.Args) != 1 {
 		return in, false
@@ -156,7 +166,7 @@ func runInput(action client.ScheduleAction) (in ScheduledRunInput, ok bool) {
 	if !ok {
 		return in, false
 	}
-	return in, converter.GetDefaultDataConverter().FromPayload(payload, &in) == nil
+	return in, s.data.FromPayload(payload, &in) == nil
 }
 
 // createOptions are those of a schedule that Temporal does not know.

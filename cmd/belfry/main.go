@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/belfry-notify/belfry/internal/config"
 )
 
 // version is set at build time.
@@ -23,6 +25,7 @@ type cli struct {
 	Starter    starterCommand    `cmd:"" help:"Take in events from RabbitMQ."`
 	All        allCommand        `cmd:"" help:"api, worker and starter in one process."`
 	IDP        idpCommand        `cmd:"" name:"idp" help:"Serve users from a file over the idp contract."`
+	Codec      codecCommand      `cmd:"" help:"Decrypt what is encrypted in Temporal, for its UI and command line."`
 	Send       sendCommand       `cmd:"" help:"Send a notification."`
 	Audience   audienceCommand   `cmd:"" help:"Put, show and delete recipient lists of any length."`
 	Status     statusCommand     `cmd:"" help:"See how a notification stands."`
@@ -72,6 +75,16 @@ const (
 // been printed.
 var errNotAllSent = errors.New("not everything was sent")
 
+// fromFile finds the value of a flag that a variable names a file for.
+func fromFile(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if value, from, err := config.Read(os.LookupEnv, name); err != nil || from != name {
+			return value, err
+		}
+	}
+	return nil, nil
+}
+
 // A usageError says what is wrong with the arguments.
 type usageError string
 
@@ -89,6 +102,7 @@ func execute(ctx context.Context, args []string, env *environment) int {
 		kong.Description("Durable notifications. Servers are set up by environment variables: see the README."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.out, env.err),
+		kong.Resolvers(kong.ResolverFunc(fromFile)),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(env))
 	if err != nil {

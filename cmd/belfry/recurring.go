@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/belfry-notify/belfry/activities"
+	"github.com/belfry-notify/belfry/internal/codec"
 	"github.com/belfry-notify/belfry/internal/intake"
 	"github.com/belfry-notify/belfry/worker"
 	"github.com/belfry-notify/belfry/workflows"
@@ -14,7 +15,7 @@ func now() time.Time { return intake.Moment(time.Now()) }
 
 // schedules keeps those of Temporal as they are stored.
 func (b *belfry) schedules() *workflows.Schedules {
-	return workflows.NewSchedules(b.temporal, b.store, now)
+	return workflows.NewSchedules(b.temporal, codec.DataConverter(b.cfg.Codec.Keys), b.store, now)
 }
 
 // runs makes those of the schedules.
@@ -37,5 +38,6 @@ func (b *belfry) scheduleSweep() *worker.ScheduleSweep {
 		Log:      b.log,
 		Now:      now,
 		Every:    b.cfg.SweepInterval,
+		Closely:  b.cfg.Codec.Keys.Encrypt(),
 	}
 }

@@ -14,8 +14,6 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
-	sdklog "go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/belfry-notify/belfry/api"
@@ -112,17 +110,8 @@ func open() (*belfry, error) {
 		return nil, err
 	}
 	b := &belfry{cfg: cfg, log: newLogger(cfg.Log)}
-	options, err := envconfig.LoadDefaultClientOptions()
-	if err != nil {
-		return nil, fmt.Errorf("read TEMPORAL_ variables: %w", err)
-	}
-	options.Logger = sdklog.NewStructuredLogger(b.log)
-	b.namespace = options.Namespace
-	if b.namespace == "" {
-		b.namespace = client.DefaultNamespace
-	}
-	if b.temporal, err = client.NewLazyClient(options); err != nil {
-		return nil, fmt.Errorf("set up the Temporal client: %w", err)
+	if b.temporal, b.namespace, err = dialTemporal(cfg.Codec.Keys, b.log); err != nil {
+		return nil, err
 	}
 	if b.store, err = store.Open(cfg.MongoURI); err != nil {
 		return nil, fmt.Errorf("BELFRY_MONGO_URI: %w", err)
@@ -158,6 +147,10 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 	}
 	run.Go(func() error { return callers.Run(ctx) })
 	run.Go(func() error {
+		pair, err := loadCertificate(b.cfg.Limits.TLSCertFile, b.cfg.Limits.TLSKeyFile, b.log)
+		if err != nil {
+			return err
+		}
 		return api.Run(ctx, api.Config{
 			Addr:        b.cfg.HTTPAddr,
 			Version:     version,
@@ -176,6 +169,12 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 
 			SendGridWebhookKey: b.cfg.SendGridWebhookKey,
 			AudienceRetention:  b.cfg.AudienceRetention,
+
+			Limits: api.Limits{
+				Rate: b.cfg.Limits.RateLimit.Count, Period: b.cfg.Limits.RateLimit.Per,
+				InFlight: b.cfg.Limits.MaxRequests, TrustedProxies: b.cfg.Limits.TrustedProxies,
+			},
+			Certificate: pair,
 		}, nil)
 	})
 }

@@ -34,6 +34,14 @@ type ServerConfig struct {
 // maxRequestBytes is how large one request may be. Ids are short.
 const maxRequestBytes = 64 << 10
 
+// How long a connection may take to be one, and be kept without a call; how many
+// calls it may have under way.
+const (
+	handshakeTimeout = 10 * time.Second
+	maxIdle          = 10 * time.Minute
+	maxStreams       = 1000
+)
+
 // Serve answers the idp contract on the listener, which it closes, until ctx
 // ends; then it lets calls under way finish and returns nil. The users file is
 // read again when it has changed. An error says that the server could not
@@ -82,6 +90,9 @@ func serverOptions(config ServerConfig) ([]grpc.ServerOption, error) {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.WaitForHandlers(true),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: maxIdle, Time: time.Minute, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 	if (config.CertFile == "") != (config.KeyFile == "") {

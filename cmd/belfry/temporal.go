@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	sdklog "go.temporal.io/sdk/log"
+
+	"github.com/belfry-notify/belfry/internal/codec"
+	"github.com/belfry-notify/belfry/internal/config"
+)
+
+// temporalVariables are the environment, where Temporal's API key may stand in
+// a file too.
+type temporalVariables struct{ err *error }
+
+// Environ are all of them.
+func (temporalVariables) Environ() []string { return os.Environ() }
+
+// LookupEnv finds one.
+func (v temporalVariables) LookupEnv(name string) (string, bool) {
+	if name == "TEMPORAL_API_KEY" {
+		return config.Lookup(os.LookupEnv, v.err)(name)
+	}
+	return os.LookupEnv(name)
+}
+
+// dialTemporal prepares a client of Temporal as its own variables say, and the
+// name of the namespace. Temporal need not be there yet.
+func dialTemporal(keys codec.Keys, log *slog.Logger) (c client.Client, namespace string, err error) {
+	var wrong error
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: temporalVariables{&wrong}})
+	if wrong != nil {
+		return nil, "", wrong
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read TEMPORAL_ variables: %w", err)
+	}
+	options.Logger = sdklog.NewStructuredLogger(log)
+	codec.Configure(&options, keys)
+	namespace = options.Namespace
+	if namespace == "" {
+		namespace = client.DefaultNamespace
+	}
+	if c, err = client.NewLazyClient(options); err != nil {
+		return nil, "", fmt.Errorf("set up the Temporal client: %w", err)
+	}
+	return c, namespace, nil
+}
