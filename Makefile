@@ -77,6 +77,11 @@ chaos: rabbitmq bin/belfry bin/stack $(temporal) ## The failure tests at length:
 	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 \
 		bin/stack exec --rabbitmq -- go test -race -v -timeout 90m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast|Events|Cinema' ./e2e
 
+.PHONY: soak
+soak: bin/belfry bin/stack $(temporal) ## 100,000 good and bad requests in 10 minutes: SOAK_REQUESTS, SOAK_SECONDS, SOAK_SEED
+	SOAK_REQUESTS=$(or $(SOAK_REQUESTS),100000) SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_SEED=$(SOAK_SEED) E2E_BINARY=$(CURDIR)/bin/belfry \
+		bin/stack exec -- go test -v -timeout 60m -run TestGoodAndBadRequestsAtOnce ./e2e
+
 .PHONY: lint
 lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, tidy, vet, lint, workflow determinism, known vulnerabilities
 	@unformatted="$$(git ls-files '*.go' | xargs gofmt -l)"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi

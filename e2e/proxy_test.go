@@ -6,16 +6,20 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// A proxy stands before a server that it can take away and bring back.
+// A proxy stands before a server that it can take away and bring back, or make
+// slow.
 type proxy struct {
 	t      *testing.T
 	addr   string
 	target string
+	delay  atomic.Int64 // of what the server says
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -59,7 +63,7 @@ func (p *proxy) forward(client net.Conn) {
 	p.open[client], p.open[server] = true, true
 	p.mu.Unlock()
 	var group sync.WaitGroup
-	group.Go(func() { pipe(client, server) })
+	group.Go(func() { pipe(client, &slowReader{Conn: server, delay: &p.delay}) })
 	group.Go(func() { pipe(server, client) })
 	group.Wait()
 	p.mu.Lock()
@@ -72,6 +76,22 @@ func pipe(to, from net.Conn) {
 	_, _ = io.Copy(to, from) // either side may be cut at any time
 	to.Close()
 	from.Close()
+}
+
+// slow has each answer of the server come so much later.
+func (p *proxy) slow(by time.Duration) { p.delay.Store(int64(by)) }
+
+type slowReader struct {
+	net.Conn
+	delay *atomic.Int64
+}
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if delay := time.Duration(r.delay.Load()); delay > 0 {
+		<-time.After(delay)
+	}
+	return n, err
 }
 
 // cut takes the server away: connections break, new ones are refused.
