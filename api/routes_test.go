@@ -19,7 +19,7 @@ import (
 // openRoutes are answered to whoever asks: they tell and change nothing, or
 // authenticate themselves.
 var openRoutes = []string{
-	"GET /healthz", "GET /readyz", "/docs", "/docs/", "/docs/*",
+	"GET /healthz", "GET /readyz", "GET /metrics", "/docs", "/docs/", "/docs/*",
 	"GET /openapi.json", "GET /openapi.yaml", "GET /openapi-3.0.json", "GET /openapi-3.0.yaml",
 	"POST /v1/webhooks/sendgrid", // its requests are signed
 }

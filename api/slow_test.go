@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belfry-notify/belfry/api"
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/certificate"
 	"github.com/belfry-notify/belfry/internal/certificate/certtest"
 	"github.com/belfry-notify/belfry/internal/template"
@@ -49,7 +50,7 @@ func (s *syncText) logger() *slog.Logger { return slog.New(slog.NewTextHandler(s
 func (s *server) listen(configure func(*api.Config)) string {
 	s.t.Helper()
 	cfg := api.Config{
-		Addr: "127.0.0.1:0", Store: s.store, Templates: template.New(), Starter: s.starts,
+		Addr: "127.0.0.1:0", Access: &access.Authenticator{}, Store: s.store, Templates: template.New(), Starter: s.starts,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
 	configure(&cfg)

@@ -19,6 +19,9 @@ const (
 	maxKnownKeys = 4096
 	// lookupTimeout bounds one look-up, which all who ask meanwhile share.
 	lookupTimeout = 3 * time.Second
+	// maxLookups bounds how many are under way: where the store is slow, whoever
+	// comes with other keys is not to pile up.
+	maxLookups = 128
 	// useInterval is how often at most a process records that a key was used.
 	useInterval = time.Minute
 	// maxUses bounds how many records wait to be written.
@@ -32,6 +35,7 @@ type keyring struct {
 	now     func() time.Time
 	known   *lru.Cache[string, knownKey]
 	lookups singleflight.Group
+	looking chan struct{}                 // one for each look-up under way
 	used    *lru.Cache[string, time.Time] // when a use was last noted
 	uses    chan use
 }
@@ -53,7 +57,7 @@ func newKeyring(store KeyStore, log *slog.Logger, now func() time.Time) (*keyrin
 		return nil, err
 	}
 	used, err := lru.New[string, time.Time](maxKnownKeys)
-	return &keyring{store: store, log: log, now: now, known: known, used: used, uses: make(chan use, maxUses)}, err
+	return &keyring{store: store, log: log, now: now, known: known, looking: make(chan struct{}, maxLookups), used: used, uses: make(chan use, maxUses)}, err
 }
 
 // caller is who has the key. Whether there is a key of that id, or its secret is
@@ -85,6 +89,12 @@ func (r *keyring) find(ctx context.Context, id string) (*Key, error) {
 		return k.key, nil
 	}
 	done := r.lookups.DoChan(id, func() (any, error) {
+		select {
+		case r.looking <- struct{}{}:
+			defer func() { <-r.looking }()
+		default:
+			return nil, &notify.Error{Code: notify.CodeUnavailable, Detail: "as many API keys are looked up as may be at a time"}
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
 		began := r.now()

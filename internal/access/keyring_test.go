@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -170,6 +171,29 @@ func TestThoseWhoAskAtOnceShareALookup(t *testing.T) {
 	close(kept.hold)
 	group.Wait()
 	require.LessOrEqual(t, kept.asked(), 2) // somebody may have come after it was answered
+}
+
+func TestLookupsDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	keys := &keyMap{keys: map[string]*Key{}, hold: make(chan struct{})}
+	ring, err := newKeyring(keys, slog.New(slog.DiscardHandler), time.Now)
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for i := range maxLookups {
+		group.Go(func() {
+			found, err := ring.find(t.Context(), fmt.Sprint(i))
+			if err != nil || found != nil {
+				t.Errorf("%v %v", found, err)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return keys.asked() == maxLookups }, 10*time.Second, time.Millisecond)
+	_, err = ring.find(t.Context(), "one more")
+	require.Equal(t, notify.CodeUnavailable, notify.CodeOf(err), "told at once")
+	close(keys.hold)
+	group.Wait()
+	_, err = ring.find(t.Context(), "one more")
+	require.NoError(t, err)
 }
 
 func TestUsesAreRecordedOnceAMinute(t *testing.T) {

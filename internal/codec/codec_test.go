@@ -154,6 +154,8 @@ func TestTheCodecServer(t *testing.T) {
 	defer open.Close()
 	guarded := httptest.NewServer(codec.Handler(secret, codec.ServerConfig{Token: "token"}))
 	defer guarded.Close()
+	people := httptest.NewServer(codec.Handler(secret, codec.ServerConfig{Token: "token", Admit: func(_ context.Context, bearer string) bool { return bearer == "ann" }}))
+	defer people.Close()
 
 	remote := func(url, token string) error {
 		var got string
@@ -173,8 +175,11 @@ func TestTheCodecServer(t *testing.T) {
 	}
 	require.NoError(t, remote(open.URL, ""))
 	require.NoError(t, remote(guarded.URL, "Bearer token"))
-	for _, wrong := range []string{"", "token", "Bearer toke", "Bearer token2", "Basic token"} {
+	require.NoError(t, remote(people.URL, "Bearer token"))
+	require.NoError(t, remote(people.URL, "bearer ann"))
+	for _, wrong := range []string{"", "token", "Bearer", "Bearer ", "Bearer toke", "Bearer token2", "Basic token", "Basic ann"} {
 		require.Error(t, remote(guarded.URL, wrong), wrong)
+		require.Error(t, remote(people.URL, wrong), wrong)
 	}
 
 	for origin, allowed := range map[string]string{"http://ui.example": "http://ui.example", "http://evil.example": ""} {

@@ -50,7 +50,7 @@ func TestTokensOfAnIssuer(t *testing.T) {
 	full := maps.Clone(good)
 	maps.Copy(full, variables{
 		"AUTH": "oidc", "OIDC_ISSUER": "http://127.0.0.1:9080", "OIDC_ALGORITHMS": "ES256, EdDSA", "OIDC_ROLES_CLAIM": "realm_access.roles",
-		"OIDC_ROLES": "editor=templates+read, https://x.example/a=b=admin", "OIDC_CA_FILE": file(t, certificate),
+		"OIDC_ROLES": "editor=templates+read, https://x.example/a=b=admin", "OIDC_CA_FILE": file(t, certificatePEM),
 	})
 	got, err = Load(full.lookup)
 	require.NoError(t, err)

@@ -109,8 +109,11 @@ func LoadLog(lookup func(string) (string, bool)) (Log, error) {
 // LoadCodec reads what a codec server needs, as Load does.
 func LoadCodec(lookup func(string) (string, bool)) (Codec, Limits, Log, error) {
 	l := loader{lookup: lookup}
-	log, limits := l.log(), l.limits()
-	return l.codec(l.web("TEMPORAL_UI_URL", "")), limits, log, l.err
+	log, limits, codec := l.log(), l.limits(), l.codec(l.web("TEMPORAL_UI_URL", ""))
+	if strings.Contains(l.text("AUTH", ""), "oidc") {
+		codec.OIDC = l.oidc()
+	}
+	return codec, limits, log, l.err
 }
 
 func (l *loader) log() Log {

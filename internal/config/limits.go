@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/certificate"
 	"github.com/belfry-notify/belfry/internal/codec"
 )
@@ -33,6 +34,8 @@ type Codec struct {
 	Addr    string     // CODEC_ADDR
 	Origins []string   // CODEC_ORIGINS, by default that of TEMPORAL_UI_URL
 	Token   string     // CODEC_TOKEN
+
+	OIDC *access.OIDCConfig // where AUTH names oidc: whose tokens a codec server lets in too
 }
 
 func (l *loader) limits() Limits {
