@@ -81,6 +81,7 @@ func newGenerator(seed uint64, text []byte) (*generator, error) {
 // was.
 type generated struct {
 	operation   *operation
+	path        string // as the document has it
 	method      string
 	target      string // path and query
 	contentType string
@@ -104,7 +105,7 @@ var scans = []string{
 func (g *generator) next() *generated {
 	method, path, _ := strings.Cut(g.operations[g.IntN(len(g.operations))], " ")
 	of := g.document.Paths[path][strings.ToLower(method)]
-	r := &generated{operation: of, method: method, header: map[string]string{}}
+	r := &generated{operation: of, path: path, method: method, header: map[string]string{}}
 	g.parameters(r, path)
 	if of.RequestBody != nil {
 		r.contentType = pick(g, slices.Sorted(maps.Keys(of.RequestBody.Content))...)

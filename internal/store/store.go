@@ -305,13 +305,29 @@ func find[T any](ctx context.Context, in *mongo.Collection, id string) (*T, erro
 
 // list runs a query and decodes all it finds.
 func list[T any](ctx context.Context, in *mongo.Collection, filter bson.D, opts *options.FindOptionsBuilder) ([]T, error) {
-	cursor, err := in.Find(ctx, filter, opts)
-	if err != nil {
-		return nil, unavailable("find in "+in.Name(), err)
+	return onceMore(func() ([]T, error) {
+		cursor, err := in.Find(ctx, filter, opts)
+		if err != nil {
+			return nil, unavailable("find in "+in.Name(), err)
+		}
+		documents := []T{}
+		if err := cursor.All(ctx, &documents); err != nil {
+			return nil, unavailable("read from "+in.Name(), err)
+		}
+		return documents, nil
+	})
+}
+
+// cursorNotFound is MongoDB's error code for a cursor that the server has lost,
+// as it does when another member becomes the primary.
+const cursorNotFound = 43
+
+// onceMore reads again where the server lost the cursor half-way.
+func onceMore[T any](read func() ([]T, error)) ([]T, error) {
+	documents, err := read()
+	var command mongo.CommandError
+	if errors.As(err, &command) && command.Code == cursorNotFound {
+		return read()
 	}
-	documents := []T{}
-	if err := cursor.All(ctx, &documents); err != nil {
-		return nil, unavailable("read from "+in.Name(), err)
-	}
-	return documents, nil
+	return documents, err
 }
