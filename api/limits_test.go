@@ -160,6 +160,7 @@ func TestWhomATrustedProxyForwardsFor(t *testing.T) {
 // stuck is a Temporal that answers nothing until it is released.
 type stuck struct {
 	*starts
+	entered chan struct{} // one for each that waits
 	release chan struct{}
 }
 
@@ -169,19 +170,16 @@ func (s stuck) Cancel(ctx context.Context, _ string) (activities.Result, error) 
 
 func (s stuck) Pause(ctx context.Context, _ string) error { return s.wait(ctx) }
 
-func (s stuck) wait(ctx context.Context) error {
-	select {
-	case <-s.release:
-		return nil
-	case <-ctx.Done():
-		return &notify.Error{Code: notify.CodeUnavailable, Err: ctx.Err()}
-	}
+func (s stuck) wait(context.Context) error {
+	s.entered <- struct{}{}
+	<-s.release
+	return nil
 }
 
 // TestWhenAllPlacesAreTaken has calls hang, and others told so at once.
 func TestWhenAllPlacesAreTaken(t *testing.T) {
 	t.Parallel()
-	hanging := stuck{starts: &starts{}, release: make(chan struct{})}
+	hanging := stuck{starts: &starts{}, entered: make(chan struct{}, 4), release: make(chan struct{})}
 	s := newServer(t).again(func(cfg *api.Config) { cfg.Starter, cfg.Limits.InFlight = hanging, 4 })
 	welcome(s)
 	accepted := get[struct{ ID string }](s, http.MethodPost, "/v1/notifications", 202, object{"template": "welcome", "to": to("a@b.c"), "data": object{"film": "x"}})
@@ -197,10 +195,9 @@ func TestWhenAllPlacesAreTaken(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool {
-		response, _ := s.ask(http.MethodGet, "/v1/templates", nil)
-		return response.StatusCode == http.StatusServiceUnavailable
-	}, 10*time.Second, 10*time.Millisecond)
+	for range 4 {
+		<-hanging.entered
+	}
 	began := time.Now()
 	p := s.refused(http.MethodGet, "/v1/templates/welcome", 503, nil)
 	require.Less(t, time.Since(began), 2*time.Second, "told soon")
