@@ -41,7 +41,7 @@ dev-clean: ## Throw away the data of dev and engines (.belfry/)
 	rm -rf .belfry
 
 .PHONY: rabbitmq
-rabbitmq: ## Install what the tests of events need, RabbitMQ and python3-pika, where apt-get can
+rabbitmq: ## Install what the tests need besides Go, RabbitMQ, python3-pika and python3-websockets, where apt-get can
 	@dev/rabbitmq.sh
 
 .PHONY: test
@@ -73,9 +73,9 @@ bench: $(if $(filter intake%,$(SCENARIO)),rabbitmq) bin/belfry bin/stack .tools/
 	@cd bench && go build -o ../$@ .
 
 .PHONY: chaos
-chaos: rabbitmq bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000, streams of 5,000 events
-	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 \
-		bin/stack exec --rabbitmq -- go test -race -v -timeout 90m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast|Events|Cinema' ./e2e
+chaos: rabbitmq bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000, streams of 5,000 events, 200 latencies of live items
+	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 CHAOS_EACH=10 CHAOS_LATENCIES=200 \
+		bin/stack exec --rabbitmq -- go test -race -v -timeout 90m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast|Events|Cinema|ClientsThat|ClientThat' ./e2e
 
 .PHONY: soak
 soak: bin/belfry bin/stack $(temporal) ## 100,000 good and bad requests in 10 minutes: SOAK_REQUESTS, SOAK_SECONDS, SOAK_SEED
@@ -102,7 +102,7 @@ lint: .tools/golangci-lint .tools/workflowcheck .tools/govulncheck ## Format, ti
 	@cd tools/lint && go build -o ../../$@ golang.org/x/vuln/cmd/govulncheck
 
 .PHONY: proto
-proto: .tools/buf .tools/protoc-gen-go .tools/protoc-gen-go-grpc ## Generate Go from the idp's proto
+proto: .tools/buf .tools/protoc-gen-go .tools/protoc-gen-go-grpc ## Generate Go from the protos
 	.tools/buf lint . --config tools/proto/buf.yaml
 	.tools/buf generate . --config tools/proto/buf.yaml --template tools/proto/buf.gen.yaml
 

@@ -82,6 +82,9 @@ var needs = map[string][]access.Scope{
 	"archive-item": {access.ScopeInbox, self},
 	"read-inbox":   {access.ScopeInbox, self},
 
+	"open-stream":          {}, // finds out itself who connects: the first frame may say it
+	"create-stream-ticket": {access.ScopeInbox, self},
+
 	"create-key": {access.ScopeAdmin},
 	"list-keys":  {access.ScopeAdmin},
 	"delete-key": {access.ScopeAdmin},

@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/api/stream"
 	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/template"
 )
@@ -22,13 +23,14 @@ var openRoutes = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "/docs", "/docs/", "/docs/*",
 	"GET /openapi.json", "GET /openapi.yaml", "GET /openapi-3.0.json", "GET /openapi-3.0.yaml",
 	"POST /v1/webhooks/sendgrid", // its requests are signed
+	"GET /v1/stream",             // its first frame may say who connects
 }
 
 // TestEveryRouteStatesItsScope walks all of them.
 func TestEveryRouteStatesItsScope(t *testing.T) {
 	t.Parallel()
 	s, err := NewServer(Config{
-		Access: &access.Authenticator{}, Templates: template.New(), Starter: struct{ Starter }{}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Access: &access.Authenticator{}, Templates: template.New(), Starter: struct{ Starter }{}, Stream: stream.New(stream.Config{}), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	require.NoError(t, err)
 	handler := s.Handler()

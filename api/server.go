@@ -24,6 +24,7 @@ import (
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
 
+	"github.com/belfry-notify/belfry/api/stream"
 	"github.com/belfry-notify/belfry/internal/certificate"
 	"github.com/belfry-notify/belfry/internal/httpserver"
 	"github.com/belfry-notify/belfry/internal/intake"
@@ -70,6 +71,7 @@ type Config struct {
 	Checks    map[string]Check // by the neighbour's name, for /readyz: without these nothing is accepted
 	Informs   map[string]Check // also shown by /readyz, whose status they do not decide
 	UILink    func(notificationID string) string
+	Stream    *stream.Stream // the live socket; nil: there is none
 	Log       *slog.Logger
 	Now       func() time.Time
 
@@ -117,11 +119,12 @@ func Run(ctx context.Context, cfg Config, ready func(addr string)) error {
 		return fmt.Errorf("listen for HTTP: %w", err)
 	}
 	server := httpserver.New(ctx, s.Handler(), s.Certificate, s.log)
+	defer s.runStream(ctx)()
 	s.log.InfoContext(ctx, "listening", "addr", listener.Addr().String())
 	if ready != nil {
 		ready(listener.Addr().String())
 	}
-	return httpserver.Serve(ctx, server, listener)
+	return httpserver.Serve(ctx, server, listener, s.drainStream)
 }
 
 // Handler is the whole API as an HTTP handler.
@@ -154,8 +157,9 @@ func (s *Server) Handler() http.Handler {
 	s.audienceRoutes(api)
 	s.scheduleRoutes(api)
 	s.triggerRoutes(api)
-	s.inboxRoutes(api)
 	s.keyRoutes(api)
+	s.inboxRoutes(api)
+	s.streamRoutes(router, api)
 	return router
 }
 

@@ -45,7 +45,7 @@ func TestEventsFromPython(t *testing.T) {
 	b.ready()
 	b.eventually("connected", func() bool { return strings.Contains(p.log.String(), "connected to RabbitMQ") })
 	domain := newDomain()
-	out, err := exec.CommandContext(t.Context(), python(t), "testdata/producer.py", b.variables["BELFRY_AMQP_URL"], domain).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), pythonWith(t, "pika"), "testdata/producer.py", b.variables["BELFRY_AMQP_URL"], domain).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	b.eventually("four mails", func() bool { return len(server.mails()) == 4 })
 	for _, name := range []string{"structured", "underscore", "colon", "plain"} {
@@ -55,15 +55,16 @@ func TestEventsFromPython(t *testing.T) {
 	}
 }
 
-// python is one that has pika: Debian's own, which need not be the first on PATH.
-func python(t *testing.T) string {
+// pythonWith is one that has a module: Debian's own, which need not be the first
+// on PATH.
+func pythonWith(t *testing.T, module string) string {
 	t.Helper()
 	for _, candidate := range []string{"/usr/bin/python3", "python3"} {
-		if exec.Command(candidate, "-c", "import pika").Run() == nil {
+		if exec.Command(candidate, "-c", "import "+module).Run() == nil {
 			return candidate
 		}
 	}
-	require.Fail(t, "no Python with pika: run dev/rabbitmq.sh, which says how to get it")
+	require.Fail(t, "no Python with "+module+": run dev/rabbitmq.sh, which says how to get it")
 	return ""
 }
 

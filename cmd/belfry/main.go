@@ -38,6 +38,7 @@ type cli struct {
 	Schedule   scheduleCommand   `cmd:"" help:"Create, list, show, pause, unpause, trigger and delete schedules."`
 	Trigger    triggerCommand    `cmd:"" help:"List, show, put, test and delete triggers, which make notifications of events."`
 	Inbox      inboxCommand      `cmd:"" help:"List what is in a user's inbox, and mark it as read."`
+	Listen     listenCommand     `cmd:"" help:"Print what comes into a user's inbox, live."`
 	Key        keyCommand        `cmd:"" help:"Create, list and revoke API keys."`
 	Emit       emitCommand       `cmd:"" help:"Publish events to RabbitMQ."`
 	Health     healthCommand     `cmd:"" help:"Ask the API on this machine whether it is alive, as a container's health check."`

@@ -97,7 +97,7 @@ func (b *belfry) activities(bulk bool) *activities.Activities {
 		Directory:   b.idp,
 		Renderer:    b.templates,
 		Email:       providers,
-		Inbox:       channel.NewInbox(b.store, nil),
+		Inbox:       channel.NewInbox(b.store, b.pusher),
 		Log:         b.log,
 		Now:         now,
 		NewToken:    uuid.NewString,

@@ -20,6 +20,7 @@ import (
 	"github.com/belfry-notify/belfry/internal/access"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/config"
+	"github.com/belfry-notify/belfry/internal/gateway"
 	"github.com/belfry-notify/belfry/internal/idp"
 	"github.com/belfry-notify/belfry/internal/outcome"
 	"github.com/belfry-notify/belfry/internal/store"
@@ -38,7 +39,7 @@ type (
 
 // Run serves the API.
 func (apiCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run, false) }, (*belfry).openOutcomes)
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run, false) }, (*belfry).openOutcomes, (*belfry).openGateway)
 }
 
 // Run works.
@@ -57,7 +58,7 @@ func (allCommand) Run(ctx context.Context) error {
 		b.runAPI(ctx, run, true)
 		b.runWorker(ctx, run)
 		b.runStarter(ctx, run, true)
-	}, (*belfry).openProviders, (*belfry).openOutcomes)
+	}, (*belfry).openProviders, (*belfry).openOutcomes, (*belfry).openGateway)
 }
 
 func newLogger(c config.Log) *slog.Logger { return telemetry.NewLogger(os.Stderr, c.Level, c.Format) }
@@ -79,6 +80,9 @@ type belfry struct {
 
 	// Who tells other programs what became of it all; nil where that is off.
 	outcomes *outcome.Teller
+
+	gateway *gateway.Gateway // only where the API is served
+	pusher  *gateway.Pusher
 }
 
 // serve runs roles until ctx ends or one of them fails; either way all end
@@ -95,9 +99,12 @@ func serve(ctx context.Context, roles func(context.Context, *belfry, *errgroup.G
 		}
 	}
 	defer b.tellOutcomes(context.WithoutCancel(ctx))() // what is finished at the end is told too
-	run, ctx := errgroup.WithContext(ctx)
-	roles(ctx, b, run)
-	err = run.Wait()
+	b.openPusher()
+	err = b.whileLive(ctx, func(ctx context.Context) error {
+		run, ctx := errgroup.WithContext(ctx)
+		roles(ctx, b, run)
+		return run.Wait()
+	})
 	b.log.InfoContext(ctx, "stopped")
 	return err
 }
@@ -146,6 +153,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 		return
 	}
 	run.Go(func() error { return callers.Run(ctx) })
+	live := b.stream(callers)
 	run.Go(func() error {
 		pair, err := loadCertificate(b.cfg.Limits.TLSCertFile, b.cfg.Limits.TLSKeyFile, b.log)
 		if err != nil {
@@ -164,6 +172,8 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Checks:      b.checks(),
 			Informs:     b.informs(callers),
 			UILink:      b.uiLink(),
+			Pusher:      b.pusher,
+			Stream:      live,
 			Log:         b.log,
 			Now:         time.Now,
 

@@ -40,6 +40,7 @@ type Config struct {
 	AudienceRetention  time.Duration          // AUDIENCE_RETENTION
 	Limits             Limits
 	Codec              Codec
+	Live               Live // STREAM_*, GATEWAY_*
 
 	// Connections that broadcasts have besides those of SMTP and SendGrid.
 	SMTPBulkConnections     int // SMTP_BULK_CONNECTIONS
@@ -80,6 +81,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		DirectLimit:   l.number("DIRECT_LIMIT", 10, 0, 100),
 		SweepInterval: l.duration("SWEEP_INTERVAL", time.Minute, time.Second),
 
+		Live:              l.live(),
 		AudienceRetention: l.duration("AUDIENCE_RETENTION", audience.DefaultRetention, time.Hour),
 
 		SMTPBulkConnections:     l.connections("SMTP_BULK_CONNECTIONS"),

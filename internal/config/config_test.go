@@ -17,6 +17,7 @@ import (
 	"github.com/belfry-notify/belfry/internal/certificate/certtest"
 	"github.com/belfry-notify/belfry/internal/channel"
 	"github.com/belfry-notify/belfry/internal/codec"
+	"github.com/belfry-notify/belfry/internal/gateway"
 	"github.com/belfry-notify/belfry/internal/idp"
 )
 
@@ -66,6 +67,7 @@ func TestDefaults(t *testing.T) {
 		SweepInterval: time.Minute,
 
 		AudienceRetention: 30 * 24 * time.Hour,
+		Live:              Live{Connections: 10_000, UserConnections: 20, GatewayAddr: "127.0.0.1:0"},
 
 		Limits: Limits{MaxRequests: 256},
 		Codec:  Codec{Addr: "127.0.0.1:8234"},
@@ -96,7 +98,10 @@ func TestEveryVariable(t *testing.T) {
 		"SENDGRID_API_KEY": "SG.x", "SENDGRID_URL": "http://127.0.0.1:1", "SENDGRID_CONNECTIONS": "4", "SENDGRID_RATE": "6000/m",
 		"SMTP_BULK_CONNECTIONS": "20", "SENDGRID_BULK_CONNECTIONS": "30",
 		"SENDGRID_WEBHOOK_KEY": webhookKey, "EMAIL_FROM": "Ann <ann@bücher.example>", "EMAIL_PROVIDER": "sendgrid, smtp",
-		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "AUDIENCE_RETENTION": "48h", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
+		"TEMPORAL_UI_URL": "https://ui.example/", "SWEEP_INTERVAL": "90s", "DIRECT_LIMIT": "5", "AUDIENCE_RETENTION": "48h",
+		"STREAM_ORIGINS": "https://app.example.com, http://localhost:3000", "STREAM_CONNECTIONS": "500", "STREAM_USER_CONNECTIONS": "5",
+		"GATEWAY_ADDR": "0.0.0.0:7946", "GATEWAY_ADVERTISE": "api-1.internal", "GATEWAY_TOKEN": "shared", "GATEWAY_CA_FILE": pem,
+		"LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json",
 		"RATE_LIMIT": "5000/m", "MAX_REQUESTS": "64", "TRUSTED_PROXIES": "10.1.2.3/8, 192.0.2.7,::1", "TLS_CERT_FILE": cert, "TLS_KEY_FILE": key,
 		"PAYLOAD_KEYS": payloadKeys, "CODEC_ADDR": "127.0.0.1:1", "CODEC_ORIGINS": "https://temporal.example, http://localhost:8233", "CODEC_TOKEN": "codec-token",
 	}.lookup)
@@ -127,6 +132,10 @@ func TestEveryVariable(t *testing.T) {
 		SweepInterval: 90 * time.Second,
 
 		AudienceRetention: 48 * time.Hour,
+		Live: Live{
+			Origins: []string{"https://app.example.com", "http://localhost:3000"}, Connections: 500, UserConnections: 5,
+			GatewayAddr: "0.0.0.0:7946", GatewayAdvertise: "api-1.internal", GatewayLink: gateway.Link{Token: "shared", CAFile: pem},
+		},
 
 		Limits: Limits{
 			RateLimit: Requests{Count: 5000, Per: time.Minute}, MaxRequests: 64,
@@ -143,7 +152,7 @@ func TestEveryVariable(t *testing.T) {
 
 func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 	t.Parallel()
-	missing, noPEM := filepath.Join(t.TempDir(), "none"), file(t, "no certificate")
+	missing, noPEM, certificateFile := filepath.Join(t.TempDir(), "none"), file(t, "no certificate"), file(t, certificatePEM)
 	for name, values := range map[string][]string{
 		"HTTP_ADDR":              {"localhost", "localhost:http", "1:2:3", "a:65536", "a\nb"},
 		"AUTH":                   {"password", "keys,none", "none,keys", "keys,keys", "keys,"},
@@ -181,6 +190,15 @@ func TestAWrongValueIsNamedOnOneLine(t *testing.T) {
 		"PAYLOAD_KEYS":           {"hunter2", "id:hunter2", "id:aHVudGVyMg==", ":" + payloadKey, "a b:" + payloadKey, "id:" + payloadKey + ",id:" + payloadKey, payloadKeys + ","},
 		"CODEC_ADDR":             {"localhost"},
 		"CODEC_ORIGINS":          {"temporal.example", "https://temporal.example/", "https://u:hunter2@x", "ftp://x", "https://a,"},
+
+		"STREAM_ORIGINS":          {"app.example.com", "https://app.example.com/x", "*", "https://a.example,"},
+		"STREAM_CONNECTIONS":      {"0", "many"},
+		"STREAM_USER_CONNECTIONS": {"0", "many"},
+		"GATEWAY_ADDR":            {"localhost", "1:2:3"},
+		"GATEWAY_ADVERTISE":       {"a b", ":7946", "host:grpc", "http://host"},
+		"GATEWAY_TOKEN":           {"hunter2 ", "hun\nter2"},
+		"GATEWAY_CERT_FILE":       {missing, certificateFile},
+		"GATEWAY_CA_FILE":         {missing, noPEM},
 
 		"SMTP_BULK_CONNECTIONS":     {"0", "1001", "many"},
 		"SENDGRID_BULK_CONNECTIONS": {"0", "x"},

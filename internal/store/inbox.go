@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -14,13 +15,14 @@ import (
 // An itemDocument is an item as it is kept.
 type itemDocument struct {
 	notify.Item `bson:",inline"`
-	Changes     int `json:"changes"` // how many of its changes are in its times
+	Changes     int       `json:"changes"`   // how many of its changes are in its times
+	StoredAt    time.Time `json:"stored_at"` // just before it could be seen, see StoredSince
 }
 
 // InsertItem stores an item of an inbox; CodeConflict when it is there already.
 // It is the same one then: the id is fixed by the delivery's claim.
 func (s *Store) InsertItem(ctx context.Context, item *notify.Item) error {
-	return s.insertItem.insert(ctx, itemDocument{Item: *item})
+	return s.insertItem.insert(ctx, &itemDocument{Item: *item})
 }
 
 // InsertItems stores items; those that are there already are fine.
@@ -29,9 +31,9 @@ func (s *Store) InsertItems(ctx context.Context, items []*notify.Item) error {
 	for batch := range slices.Chunk(items, maxGathered) {
 		documents := make([]any, len(batch))
 		for i, item := range batch {
-			documents[i] = itemDocument{Item: *item}
+			documents[i] = &itemDocument{Item: *item}
 		}
-		for _, r := range s.insertItem.insertAll(ctx, documents) {
+		for _, r := range s.insertStamped(ctx, documents) {
 			if r.err != nil && notify.CodeOf(r.err) != notify.CodeConflict {
 				failures = append(failures, r.err)
 			}

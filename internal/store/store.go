@@ -56,6 +56,9 @@ type Store struct {
 	outcomes      Outcomes // nil: nobody is told
 	apiKeys       *mongo.Collection
 	apiKeyUses    *mongo.Collection
+	presence      *mongo.Collection
+	secrets       *mongo.Collection
+	tickets       *mongo.Collection
 
 	insertNotification *inserter
 	insertDelivery     *inserter
@@ -143,6 +146,9 @@ func Open(uri string) (*Store, error) {
 		untold:        db.Collection("untold"),
 		apiKeys:       db.Collection("api_keys"),
 		apiKeyUses:    db.Collection("api_key_uses"),
+		presence:      db.Collection("presence"),
+		secrets:       db.Collection("secrets"),
+		tickets:       db.Collection("tickets"),
 		recent:        recent,
 	}
 	if s.packer, err = newPacker(); err != nil {
@@ -155,6 +161,7 @@ func Open(uri string) (*Store, error) {
 	s.insertChunk = newInserter(s.chunks, bulk)
 	s.insertDeliveries = newBulkInserter(s.insertDelivery)
 	s.insertItem = newInserter(s.inbox, mixed)
+	s.insertItem.call = s.insertStamped
 	s.insertChange = newInserter(s.inboxChanges, direct)
 	s.updateItem = &gatherer[*itemDocument, struct{}]{call: s.updateItems, most: maxGathered, pace: direct}
 	s.updates = &gatherer[notificationUpdate, struct{}]{call: s.updateAll, most: maxGathered, pace: direct}
@@ -210,6 +217,11 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		s.inbox: {
 			{{Key: "user_id", Value: 1}, {Key: "_id", Value: 1}},
 			{{Key: "user_id", Value: 1}, {Key: "read_at", Value: 1}, {Key: "archived_at", Value: 1}, {Key: "_id", Value: 1}},
+			{{Key: "user_id", Value: 1}, {Key: "stored_at", Value: 1}, {Key: "_id", Value: 1}},
+		},
+		s.presence: {
+			{{Key: "user_id", Value: 1}},
+			{{Key: "gateway", Value: 1}},
 		},
 		s.templates.in: {
 			{{Key: "name", Value: 1}, {Key: "version", Value: -1}},
@@ -231,8 +243,9 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 		}
 	}
 	for _, collection := range []*mongo.Collection{s.audiences, s.audiencePages, s.pages, s.leases} {
-		models[collection] = append(models[collection], expiry())
+		models[collection] = append(models[collection], expiry(0))
 	}
+	models[s.tickets] = append(models[s.tickets], expiry(ticketRetention))
 	var lacking []string
 	for collection, all := range models {
 		for _, model := range all {
@@ -251,11 +264,11 @@ func (s *Store) EnsureIndexes(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// expiry is the index by which a server deletes what has expired.
-func expiry() mongo.IndexModel {
+// expiry is the index by which a server deletes what has expired for so long.
+func expiry(after time.Duration) mongo.IndexModel {
 	return mongo.IndexModel{
 		Keys:    bson.D{{Key: "expires_at", Value: 1}},
-		Options: options.Index().SetExpireAfterSeconds(0),
+		Options: options.Index().SetExpireAfterSeconds(int32(after.Seconds())),
 	}
 }
 
