@@ -18,6 +18,10 @@ import (
 // more it gets none of them but a gap, and reads the inbox.
 const MaxMissed = 1000
 
+// mostStored is how many items are looked at: those that were sent are among
+// them.
+const mostStored = MaxMissed + maxRemembered
+
 // itemsPage is how many items are read at a time to be sent: they stay in memory
 // until the client has read them.
 const itemsPage = 20
@@ -48,6 +52,9 @@ func (c *connection) look() {
 func (c *connection) lookAgain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
 	if c.looking {
 		c.again = true
 		return
@@ -78,10 +85,11 @@ func (c *connection) round() error {
 	if err != nil {
 		return err
 	}
-	if len(stored) > MaxMissed {
+	missing := c.missing(stored)
+	if len(missing) > MaxMissed || len(stored) > mostStored {
 		return c.skip()
 	}
-	if err := c.send(c.missing(stored), began); err != nil {
+	if err := c.send(missing, began); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -94,7 +102,7 @@ func (c *connection) round() error {
 func (c *connection) stored(since time.Time) (found []store.Stored, began time.Time, err error) {
 	err = c.whenFree(func(ctx context.Context) (err error) {
 		began = c.stream.Now()
-		found, err = c.stream.Store.StoredSince(ctx, []string{c.userID}, since, MaxMissed+1)
+		found, err = c.stream.Store.StoredSince(ctx, []string{c.userID}, since, mostStored+1)
 		return err
 	})
 	return found, began, err
@@ -149,7 +157,7 @@ func (c *connection) put(t text) error {
 func (c *connection) missing(stored []store.Stored) []store.Stored {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	missing := slices.DeleteFunc(stored, func(item store.Stored) bool { return c.sent.Contains(item.ID) })
+	missing := slices.DeleteFunc(slices.Clone(stored), func(item store.Stored) bool { return c.sent.Contains(item.ID) })
 	slices.SortFunc(missing, func(a, b store.Stored) int { return strings.Compare(a.ID, b.ID) })
 	return missing
 }

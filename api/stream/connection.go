@@ -74,6 +74,7 @@ func (c *connection) serve(ctx context.Context, shown *credentials) {
 		c.readOut()
 	}
 	c.leave()
+	c.finish()
 	c.group.Wait()
 }
 

@@ -30,6 +30,7 @@ type progress struct {
 	looked  time.Time // what was stored by then and could be seen has been sent
 	looking bool      // catching up: until that is over, what comes is left to it
 	again   bool      // something has come meanwhile
+	over    bool      // the socket is closed: there is nothing to catch up with
 	sent    *lru.Cache[string, struct{}]
 	unacked []gateway.Item // in the order in which they were sent, without their JSON
 }
@@ -42,6 +43,13 @@ func (c *connection) begin(after *cursor) {
 		c.last = after.at
 	}
 	c.looking = true
+}
+
+// finish has nothing more begun.
+func (c *connection) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
 }
 
 // hello greets the client, and has it told what becomes of items.
