@@ -152,13 +152,21 @@ func (i *instance) tryDial(header http.Header) (*websocket.Conn, *http.Response,
 // open opens a socket of a user, who has what is before the cursor.
 func (i *instance) open(userID, after string) (*socket, frame) {
 	i.t.Helper()
-	s := i.dial(nil)
 	hello := map[string]string{"type": "hello", "user_id": userID}
 	if after != "" {
 		hello["after"] = after
 	}
-	s.send(hello)
-	return s, s.expect("hello")
+	for tries := 0; ; tries++ {
+		s := i.dial(nil)
+		s.send(hello)
+		f, err := s.next()
+		if err == nil && f.Code == "unavailable" && tries < 10 { // the database of a busy machine
+			continue
+		}
+		require.NoError(i.t, err)
+		require.Equal(i.t, "hello", f.Type, "%+v", f)
+		return s, f
+	}
 }
 
 func (s *socket) send(frame any) {
