@@ -74,7 +74,7 @@ func (s *Stack) eventsAt() string {
 			at = given.Redacted()
 		}
 	}
-	return at + " exchange belfry.events"
+	return at + " exchange belfry.events, outcomes belfry.outcomes"
 }
 
 // welcome says where to look and what to try first.
