@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -36,9 +38,15 @@ func (s *Server) streamRoutes(router chi.Router, api huma.API) {
 	}
 	router.Method(http.MethodGet, streamPath, s.Stream)
 	socket := route(http.MethodGet, streamPath, "open-stream", "Open the live socket of an inbox: a WebSocket, subprotocol belfry.v1",
-		http.StatusSwitchingProtocols, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUpgradeRequired)
+		http.StatusSwitchingProtocols, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUpgradeRequired, http.StatusTooManyRequests)
 	socket.Description = "Frames are JSON, one a text message; the first one is the client's hello, within 5 s. See the README, Live."
 	socket.Responses = map[string]*huma.Response{"101": {Description: "The connection is a WebSocket from here on"}}
+	refusal := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
+	for _, status := range socket.Errors {
+		socket.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/problem+json": {Schema: refusal}},
+		}
+	}
 	api.OpenAPI().AddOperation(&socket)
 	huma.Register(api, route(http.MethodPost, streamPath+"/tickets", "create-stream-ticket",
 		"Make a ticket that opens one socket, for a browser that has no token of its own", http.StatusCreated),

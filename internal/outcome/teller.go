@@ -46,9 +46,7 @@ type Teller struct {
 	behind    atomic.Bool // it has stored something that it has not published
 
 	// By owner what each of the others is to publish next, and since when.
-	others        map[string]next
-	takeOver      time.Duration // how long they have for it
-	takeOverEvery time.Duration
+	others map[string]next
 }
 
 type next struct {
@@ -68,7 +66,7 @@ const (
 func New(cfg Config) *Teller {
 	return &Teller{
 		Config: cfg, owner: cfg.NewID(), publisher: publisher{url: cfg.URL, log: cfg.Log},
-		others: map[string]next{}, takeOver: takeOverAfter, takeOverEvery: takeOverEvery,
+		others: map[string]next{},
 	}
 }
 
@@ -114,7 +112,7 @@ func (t *Teller) Run(ctx context.Context) {
 	var publishing sync.WaitGroup
 	publishing.Go(func() { t.publisher.run(ctx) })
 	defer publishing.Wait()
-	own, others := time.NewTicker(catchUpEvery), time.NewTicker(t.takeOverEvery)
+	own, others := time.NewTicker(catchUpEvery), time.NewTicker(takeOverEvery)
 	defer own.Stop()
 	defer others.Stop()
 	for {
@@ -125,7 +123,7 @@ func (t *Teller) Run(ctx context.Context) {
 		case <-own.C:
 			err = t.catchUp(ctx)
 		case <-others.C:
-			err = t.catchUpOthers(ctx)
+			err = t.catchUpOthers(ctx, t.Now())
 		}
 		if err != nil && ctx.Err() == nil {
 			t.Log.WarnContext(ctx, "outcomes that wait could not be published, trying again", "error", err)
@@ -152,7 +150,7 @@ func (t *Teller) catchUp(ctx context.Context) error {
 
 // catchUpOthers publishes what those were to publish who do not come on with it:
 // they are gone.
-func (t *Teller) catchUpOthers(ctx context.Context) error {
+func (t *Teller) catchUpOthers(ctx context.Context, now time.Time) error {
 	if !t.publisher.connected() {
 		clear(t.others) // nor can the others publish
 		return nil
@@ -162,7 +160,7 @@ func (t *Teller) catchUpOthers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.watch(waiting, gone)
+		t.watch(waiting, gone, now)
 		published := false
 		for i := range waiting {
 			if !gone[waiting[i].Owner] {
@@ -181,8 +179,8 @@ func (t *Teller) catchUpOthers(ctx context.Context) error {
 
 // watch looks what each of the others is to publish next, and finds those who
 // are gone.
-func (t *Teller) watch(waiting []Untold, gone map[string]bool) {
-	before, now := t.others, t.Now()
+func (t *Teller) watch(waiting []Untold, gone map[string]bool, now time.Time) {
+	before := t.others
 	t.others = map[string]next{}
 	for _, u := range waiting {
 		if _, later := t.others[u.Owner]; later {
@@ -193,7 +191,7 @@ func (t *Teller) watch(waiting []Untold, gone map[string]bool) {
 			last = next{u.ID, now}
 		}
 		t.others[u.Owner] = last
-		gone[u.Owner] = gone[u.Owner] || now.Sub(last.since) >= t.takeOver
+		gone[u.Owner] = gone[u.Owner] || now.Sub(last.since) >= takeOverAfter
 	}
 }
 
