@@ -31,6 +31,9 @@ type Share struct {
 	away  bool
 }
 
+// endTimeout is how long the end of a lease may take.
+const endTimeout = 2 * time.Second
+
 // While runs work, which has no share until that of the others is known. What
 // work finishes after ctx has ended still has its share.
 func (s *Share) While(ctx context.Context, work func(context.Context) error) error {
@@ -42,7 +45,7 @@ func (s *Share) While(ctx context.Context, work func(context.Context) error) err
 	err := work(ctx)
 	stop()
 	beats.Wait()
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Every)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if err := s.Leases.End(ending, s.Lease.ID); err != nil {
 		s.Log.WarnContext(ctx, "the lease could not be ended: the other workers wait until it is dead", "error", err)
