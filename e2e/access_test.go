@@ -28,7 +28,7 @@ func (i *oidcIssuer) token(user string) string {
 	var granted struct {
 		AccessToken string `json:"access_token"`
 	}
-	require.Eventually(i.t, func() bool {
+	eventually(i.t, func() bool {
 		response, err := http.PostForm(i.url+"/token", url.Values{"grant_type": {"password"}, "username": {user}})
 		if err != nil {
 			return false
@@ -177,5 +177,5 @@ func TestAnAPIForOthersNeedsToBeToldWhoMayGetIn(t *testing.T) {
 		})
 	}
 	alone := start(t, map[string]string{"BELFRY_AUTH": "", "BELFRY_HTTP_ADDR": freeAddr(t)}, "api")
-	require.Eventually(t, func() bool { return strings.Contains(alone.log.String(), "BELFRY_AUTH is none") }, patience, 50*time.Millisecond)
+	eventually(t, func() bool { return strings.Contains(alone.log.String(), "BELFRY_AUTH is none") }, patience, 50*time.Millisecond)
 }

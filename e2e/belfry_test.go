@@ -224,7 +224,22 @@ const busy = 5 * time.Second
 // eventually polls until a condition holds.
 func (b *belfry) eventually(what string, condition func() bool) {
 	b.t.Helper()
-	require.Eventually(b.t, condition, patience, 50*time.Millisecond, what)
+	eventually(b.t, condition, patience, 50*time.Millisecond, what)
+}
+
+// eventually polls until a condition holds, less often the longer that takes:
+// most conditions are queries, for which the local stack's database reads all it
+// has. Other than testify's it asks in the goroutine of the test, so that a
+// condition may end the test.
+func eventually(t *testing.T, condition func() bool, long, every time.Duration, what ...any) {
+	t.Helper()
+	seldom := 8 * every
+	for deadline := time.Now().Add(long); !condition(); <-time.After(every) {
+		if time.Now().After(deadline) {
+			require.Fail(t, "it did not come within "+long.String(), what...)
+		}
+		every = min(every*5/4, seldom)
+	}
 }
 
 // request sends a request and reads the answer.
@@ -318,11 +333,22 @@ func (b *belfry) send(request map[string]any) string {
 // wait waits until a notification has ended.
 func (b *belfry) wait(id string) standing {
 	b.t.Helper()
+	return b.waitWithin(id, patience)
+}
+
+// waitLong waits as wait does, also for what was left in doubt.
+func (b *belfry) waitLong(id string) standing {
+	b.t.Helper()
+	return b.waitWithin(id, 3*patience)
+}
+
+func (b *belfry) waitWithin(id string, long time.Duration) standing {
+	b.t.Helper()
 	var n standing
-	b.eventually("notification "+id+" ends", func() bool {
+	eventually(b.t, func() bool {
 		response, text, err := b.request(http.MethodGet, "/v1/notifications/"+id, nil, nil)
 		return err == nil && response.StatusCode == http.StatusOK && json.Unmarshal(text, &n) == nil && n.Status.Ended()
-	})
+	}, long, 100*time.Millisecond, "notification "+id+" ends")
 	return n
 }
 

@@ -158,7 +158,7 @@ func testCodecServer(t *testing.T, keys string, of *history.History) {
 		ModifyRequest: func(r *http.Request) error { r.Header.Set("Authorization", "Bearer codec-token"); return nil },
 	})
 	var shown []string
-	require.Eventually(t, func() bool {
+	eventually(t, func() bool {
 		decoded, err := remote.Decode(payloadsOf(t, of))
 		if err != nil {
 			return false

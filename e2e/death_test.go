@@ -66,7 +66,7 @@ func (s *stack) up() {
 	command := exec.Command(stackBinary, s.args...)
 	command.Env, command.SysProcAttr = s.env, &syscall.SysProcAttr{Setpgid: true}
 	s.process = startCommand(s.belfry.t, command)
-	require.Eventually(s.belfry.t, func() bool {
+	eventually(s.belfry.t, func() bool {
 		return s.status(http.MethodGet, "/readyz", nil) == http.StatusOK
 	}, patience, 50*time.Millisecond, "the stack is ready:\n%s", tail{s.log})
 }

@@ -293,7 +293,11 @@ func (g *generator) spoil(value any) any {
 	case []any:
 		switch choice := g.IntN(4); {
 		case choice == 0 || len(v) == 0:
-			return slices.Repeat([]any{g.odd()}, g.IntN(3000))
+			item, times := g.odd(), g.IntN(3000)
+			if text, ok := item.(string); ok {
+				times = min(times, (4<<20)/max(1, len(text))) // beyond each limit, and no more
+			}
+			return slices.Repeat([]any{item}, times)
 		default:
 			i := g.IntN(len(v))
 			v[i] = g.spoil(v[i])

@@ -50,7 +50,7 @@ func parallel(n int, call func(i int)) {
 // cancel asks for a cancel until it is answered: on a busy machine that may
 // take longer than the API waits, and asking again gives the same answer.
 func (b *belfry) cancel(id string) (status int, n standing) {
-	require.Eventually(b.t, func() bool {
+	eventually(b.t, func() bool {
 		response, text, err := b.request(http.MethodPost, "/v1/notifications/"+id+"/cancel", nil, nil)
 		if err != nil || response.StatusCode == http.StatusServiceUnavailable {
 			return false
@@ -63,7 +63,7 @@ func (b *belfry) cancel(id string) (status int, n standing) {
 
 // move reschedules until it is answered, as cancel does.
 func (b *belfry) move(id string, at time.Time) {
-	require.Eventually(b.t, func() bool {
+	eventually(b.t, func() bool {
 		return b.status(http.MethodPost, "/v1/notifications/"+id+"/reschedule", map[string]any{"send_at": at}) == http.StatusOK
 	}, patience, 500*time.Millisecond)
 }

@@ -186,7 +186,7 @@ func (l *listener) seen(title string) (at time.Time, ok bool) {
 // it to have nothing twice.
 func (l *listener) requireExactly(want []string) {
 	l.t.Helper()
-	require.Eventually(l.t, func() bool { return len(l.got()) >= len(want) }, patience, 20*time.Millisecond, "all items")
+	eventually(l.t, func() bool { return len(l.got()) >= len(want) }, patience, 20*time.Millisecond, "all items")
 	got := l.got()
 	slices.Sort(got)
 	require.Equal(l.t, want, got)

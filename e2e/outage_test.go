@@ -108,26 +108,6 @@ func TestANeighbourAwayWhileRunning(t *testing.T) {
 	}
 }
 
-// waitLong waits as wait does, also for what was left in doubt.
-func (b *belfry) waitLong(id string) standing {
-	b.t.Helper()
-	return b.waitWithin(id, 3*patience)
-}
-
-func (b *belfry) waitWithin(id string, long time.Duration) standing {
-	b.t.Helper()
-	var n standing
-	require.Eventually(b.t, func() bool {
-		response, _, err := b.request(http.MethodGet, "/v1/notifications/"+id, nil, nil)
-		if err != nil || response.StatusCode != http.StatusOK {
-			return false
-		}
-		b.do(http.MethodGet, "/v1/notifications/"+id, http.StatusOK, nil, &n)
-		return n.Status.Ended()
-	}, long, 100*time.Millisecond, "notification %s ends", id)
-	return n
-}
-
 // requireMailsAsRecorded compares what a mail server took with the deliveries:
 // nobody without mail, and whoever got one twice is marked, and got the same.
 func requireMailsAsRecorded(t *testing.T, b *belfry, server *mailServer, ids []string, addresses int) {

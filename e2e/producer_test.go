@@ -98,7 +98,7 @@ func (s *stream) patience() time.Duration { return 3*patience + time.Duration(s.
 // reached waits until a part of the stream is confirmed, in percent.
 func (s *stream) reached(percent int) {
 	s.t.Helper()
-	require.Eventually(s.t, func() bool { return s.confirmed.Load() >= int64(s.n*percent/100) }, s.patience(), 5*time.Millisecond,
+	eventually(s.t, func() bool { return s.confirmed.Load() >= int64(s.n*percent/100) }, s.patience(), 5*time.Millisecond,
 		"%d %% of the events confirmed", percent)
 }
 
@@ -107,7 +107,7 @@ func (s *stream) reached(percent int) {
 func (b *belfry) requireEachOnce(server *mailServer, s *stream) {
 	b.t.Helper()
 	s.reached(100)
-	require.Eventually(b.t, func() bool { return len(server.mails()) >= s.n }, s.patience(), 100*time.Millisecond, "all mails")
+	eventually(b.t, func() bool { return len(server.mails()) >= s.n }, s.patience(), 100*time.Millisecond, "all mails")
 	taken := server.mails()
 	require.Len(b.t, taken, s.n)
 	for address, mails := range taken {
@@ -172,7 +172,7 @@ func (r *broker) up() {
 	command.Env = append(command.Env, "BELFRY_MONGO_URI=mongodb://127.0.0.1:1/x", "BELFRY_SMTP_URL=smtp://127.0.0.1:1", "BELFRY_IDP_ADDR=127.0.0.1:1", "TEMPORAL_ADDRESS=127.0.0.1:1")
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.process = startCommand(r.t, command)
-	require.Eventually(r.t, func() bool {
+	eventually(r.t, func() bool {
 		return strings.Contains(r.log.String(), "Ctrl-C stops them.")
 	}, patience, 50*time.Millisecond, "RabbitMQ is ready:\n%s", tail{r.log})
 }

@@ -36,7 +36,7 @@ func TestAPlanIsToppedUp(t *testing.T) {
 	var last *client.ScheduleDescription
 	plannedUntil := func() time.Time {
 		t.Helper()
-		require.Eventually(t, func() bool { // a fresh namespace takes a moment
+		eventually(t, func() bool { // a fresh namespace takes a moment
 			described, err := handle.Describe(t.Context())
 			last = described
 			return err == nil
@@ -54,14 +54,14 @@ func TestAPlanIsToppedUp(t *testing.T) {
 	require.Equal(t, first, plannedUntil())
 
 	ensure(0)
-	require.Eventually(t, func() bool { return plannedUntil().After(first) }, patience, 50*time.Millisecond)
+	eventually(t, func() bool { return plannedUntil().After(first) }, patience, 50*time.Millisecond)
 	require.WithinDuration(t, time.Now().Add(180*day), plannedUntil(), 2*day)
 	next, err := daily.NextRuns(time.Now(), 10)
 	require.NoError(t, err)
 	require.Equal(t, next, last.Info.NextActionTimes)
 
 	require.NoError(t, handle.Pause(t.Context(), client.SchedulePauseOptions{Note: "by an operator"}))
-	require.Eventually(t, func() bool {
+	eventually(t, func() bool {
 		described, err := handle.Describe(t.Context())
 		return err == nil && described.Schedule.State.Paused
 	}, patience, 50*time.Millisecond)

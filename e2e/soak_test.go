@@ -87,7 +87,7 @@ func TestGoodAndBadRequestsAtOnce(t *testing.T) {
 	memory := s.load(made, requests, length)
 	grown := s.metric("process_resident_memory_bytes")
 	var left float64
-	require.Eventually(t, func() bool {
+	eventually(t, func() bool {
 		s.client.CloseIdleConnections()
 		left = s.metric("go_goroutines")
 		return left <= goroutines+soakGoroutines

@@ -40,7 +40,7 @@ func newNamespace(t *testing.T) string {
 		WorkflowExecutionRetentionPeriod: durationpb.New(7 * 24 * time.Hour),
 	})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // the server's cache of namespaces comes to know it
+	eventually(t, func() bool { // the server's cache of namespaces comes to know it
 		_, err := c.WorkflowService().CountWorkflowExecutions(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Namespace: name})
 		var missing *serviceerror.NamespaceNotFound
 		return err == nil || !errors.As(err, &missing)
