@@ -3,6 +3,7 @@ package activities
 import (
 	"cmp"
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,12 +43,14 @@ func (p chunkedPage) chunks(n *notify.Notification) []*chunk {
 
 // deliverChunks takes the deliveries of a page as far as they get now: chunk by
 // chunk, and then alone those that their chunk has left for later in an earlier
-// run. One chunk is under way at a time, while the next one is rendered, so
-// that no more than that is in doubt when the sender dies. When ctx ends or the
-// worker is told to stop, what is under way is finished and nothing more begun.
+// run. One chunk is under way at a time, so that no more than that is in doubt
+// when the sender dies; meanwhile the next one is rendered, and the end of the
+// one before is written. When ctx ends or the worker is told to stop, what is
+// under way is finished and nothing more begun.
 func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage, seen *pageCounter) (Result, *wait) {
 	going, cancel := untilStopped(ctx)
 	defer cancel()
+	var mu sync.Mutex
 	var result Result
 	var next *wait
 	var alone []*chunk
@@ -55,20 +58,13 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage,
 		result.Counts.Add(notify.StateQueued, n)
 		next = next.with(j, a.Now(), err)
 	}
-	chunks := page.chunks(j.notification)
-	prepared := a.prepareAhead(going, j, chunks)
-	for _, c := range chunks {
-		err := <-prepared
-		if going.Err() != nil {
-			err = errToldToStop
-		}
-		if err == nil {
-			err = a.deliverChunk(going, j, c)
-		}
+	count := func(c *chunk, err error) {
+		mu.Lock()
+		defer mu.Unlock()
 		if err != nil {
 			delay(len(c.places), err)
 			next.blocked = true
-			continue
+			return
 		}
 		end := c.end()
 		result.Add(Result{Counts: end.Counts, Expired: end.Expired, Cancelled: end.Cancelled})
@@ -82,6 +78,26 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage,
 		}
 		seen.set(result.Counts)
 	}
+	chunks := page.chunks(j.notification)
+	prepared := a.prepareAhead(going, j, chunks)
+	underWay := make(chan struct{}, 1)
+	var ending sync.WaitGroup
+	for _, c := range chunks {
+		err := <-prepared
+		underWay <- struct{}{}
+		c.recorded = sync.OnceFunc(func() { <-underWay })
+		ending.Go(func() {
+			defer c.recorded()
+			if going.Err() != nil {
+				err = errToldToStop
+			}
+			if err == nil {
+				err = a.deliverChunk(going, j, c)
+			}
+			count(c, err)
+		})
+	}
+	ending.Wait()
 	a.deliverAlone(going, j, alone, func(d *notify.Delivery, err error) {
 		if err != nil {
 			delay(1, err)

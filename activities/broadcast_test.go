@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -86,7 +87,16 @@ func TestAPageGoesOutInChunksAndNothingIsReadFirst(t *testing.T) {
 	page.recipients[60] = notify.Recipient{UserID: "noaddress"}
 	page.recipients[61] = notify.Recipient{UserID: "ann"}
 	operations := map[string]int{}
-	w.ledger.before = func(_ context.Context, operation string) error { operations[operation]++; return nil }
+	var mu sync.Mutex
+	w.ledger.before = func(_ context.Context, operation string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if operation == "insert chunk" {
+			assert.Equal(t, notify.ChunkSize*operations[operation], operations["insert delivery"], "one chunk is in doubt at a time")
+		}
+		operations[operation]++
+		return nil
+	}
 
 	result, next := w.broadcast(t.Context(), n, page, false)
 

@@ -47,6 +47,7 @@ type chunk struct {
 	log          []*notify.Chunk    // its claims so far
 	ended        []*notify.Delivery // by entry; nil: not as far as is known
 	later        map[int]error      // those that this run left for later, and why
+	recorded     func()             // called when nothing that this run did is in doubt any more
 }
 
 func (c *chunk) channel() notify.Channel { return c.places[0].channel }
@@ -292,6 +293,9 @@ func (a *Activities) actOnChunk(ctx context.Context, j job, c *chunk, claim *not
 		return err
 	}
 	end.End.Counts, end.End.Expired, end.End.Cancelled = counted.Counts, counted.Expired, counted.Cancelled
+	if len(later) == 0 && c.recorded != nil {
+		c.recorded()
+	}
 	return a.persist(begun, func(ctx context.Context) error {
 		err := a.insertChunk(ctx, j, c, end)
 		if c.last() == end {
