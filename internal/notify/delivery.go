@@ -52,8 +52,8 @@ type Delivery struct {
 	Address        string     `json:"address,omitempty"`
 	State          State      `json:"state"`
 	Reason         Reason     `json:"reason,omitempty"`
-	Resent         bool       `json:"resent"` // it was in doubt and went out again
-	Attempts       []Attempt  `json:"attempts"`
+	Resent         bool       `json:"resent" bson:"resent,omitempty"` // it was in doubt and went out again
+	Attempts       []Attempt  `json:"attempts" bson:"attempts,omitempty"`
 	ProviderID     string     `json:"provider_id,omitempty"`
 	CreatedAt      time.Time  `json:"created_at"`
 	SentAt         *time.Time `json:"sent_at,omitempty"`

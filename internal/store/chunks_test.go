@@ -151,3 +151,29 @@ func TestLargeMailsAreKeptTogetherIfTheyAreAlike(t *testing.T) {
 	chunk.Entries = large(500<<10, false)
 	require.Equal(t, notify.CodeInvalid, notify.CodeOf(s.InsertChunk(t.Context(), chunk)))
 }
+
+func TestADeliveryIsReadAsItWasRecorded(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	at, later := now(), now().Add(time.Second)
+	once := []notify.Attempt{{At: at, Provider: "smtp"}}
+	for name, d := range map[string]notify.Delivery{
+		"sent at once":            {State: notify.StateSent, Address: "ann@example.com", Provider: "smtp", Attempts: once, SentAt: &later},
+		"to an address as given":  {State: notify.StateSent, Address: "Ann@Example.com", Provider: "smtp", Attempts: once, SentAt: &later},
+		"in an inbox":             {State: notify.StateSent, Provider: "inbox", Attempts: []notify.Attempt{{At: at, Provider: "inbox"}}},
+		"after a retry":           {State: notify.StateSent, Provider: "smtp", Attempts: []notify.Attempt{{At: at, Provider: "smtp", Error: "451"}, {At: later, Provider: "smtp"}}},
+		"refused":                 {State: notify.StateFailed, Provider: "smtp", Attempts: []notify.Attempt{{At: at, Provider: "smtp", Error: "550"}}, Reason: notify.ReasonRejected},
+		"by another than it was":  {State: notify.StateSent, Provider: "sendgrid", Attempts: once, Resent: true},
+		"stopped before any try":  {State: notify.StateSkipped, Address: "ann@example.com", Attempts: []notify.Attempt{}, Reason: notify.ReasonCancelled},
+		"of a user without a try": {State: notify.StateFailed, UserID: "u1", Attempts: []notify.Attempt{}, Reason: notify.ReasonNoAddress},
+	} {
+		d.ID, d.NotificationID, d.Channel, d.CreatedAt = uuid.NewString(), uuid.NewString(), notify.ChannelEmail, at
+		require.NoError(t, s.InsertDelivery(t.Context(), &d), name)
+		found, err := s.Delivery(t.Context(), d.ID)
+		require.NoError(t, err, name)
+		require.Equal(t, &d, found, name)
+		listed, err := s.DeliveriesOf(t.Context(), d.NotificationID, "", "", 0)
+		require.NoError(t, err, name)
+		require.Equal(t, []notify.Delivery{d}, listed, name)
+	}
+}

@@ -45,14 +45,39 @@ func (s *Store) RecordOutcome(ctx context.Context, claimID string, o notify.Clai
 	return unavailable("update claims", err)
 }
 
-// A deliveryDocument is a delivery as it is kept.
+// A deliveryDocument is a delivery as it is kept. There are more of them than of
+// anything else, and what one costs the embedded engine goes by its fields: so
+// the address is left out where its key says it, and a single attempt that
+// succeeded is a time.
 type deliveryDocument struct {
 	notify.Delivery `bson:",inline"`
-	AddressKey      string `bson:"address_key,omitempty"` // what a search finds the address by
+	AddressKey      string     `bson:"address_key,omitempty"` // what a search finds the address by
+	TriedAt         *time.Time `bson:"tried_at,omitempty"`    // the attempt, by Provider
 }
 
 func documentOf(d *notify.Delivery) *deliveryDocument {
-	return &deliveryDocument{Delivery: *d, AddressKey: addressKey(d.Address)}
+	document := &deliveryDocument{Delivery: *d, AddressKey: addressKey(d.Address)}
+	if document.AddressKey == d.Address {
+		document.Address = ""
+	}
+	if len(d.Attempts) == 1 && d.Attempts[0].Provider == d.Provider && d.Attempts[0].Error == "" {
+		document.TriedAt, document.Attempts = &d.Attempts[0].At, nil
+	}
+	return document
+}
+
+// delivery is what documentOf was given.
+func (d *deliveryDocument) delivery() *notify.Delivery {
+	if d.Address == "" {
+		d.Address = d.AddressKey
+	}
+	switch {
+	case d.TriedAt != nil:
+		d.Attempts = []notify.Attempt{{At: *d.TriedAt, Provider: d.Provider}}
+	case d.Attempts == nil:
+		d.Attempts = []notify.Attempt{}
+	}
+	return &d.Delivery
 }
 
 // addressKey is the same for an address in whatever case.
@@ -66,7 +91,11 @@ func (s *Store) InsertDelivery(ctx context.Context, d *notify.Delivery) error {
 
 // Delivery reads a delivery that has ended; CodeNotFound when there is none.
 func (s *Store) Delivery(ctx context.Context, id string) (*notify.Delivery, error) {
-	return find[notify.Delivery](ctx, s.deliveries, id)
+	document, err := find[deliveryDocument](ctx, s.deliveries, id)
+	if err != nil {
+		return nil, err
+	}
+	return document.delivery(), nil
 }
 
 // ReplaceDelivery writes a delivery anew, after what more was learnt of it.
@@ -85,7 +114,7 @@ func (s *Store) DeliveriesOf(ctx context.Context, notificationID, afterID string
 	if state != "" {
 		filter = append(filter, bson.E{Key: "state", Value: state})
 	}
-	return list[notify.Delivery](ctx, s.deliveries, filter,
+	return s.listDeliveries(ctx, filter,
 		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
 }
 
@@ -113,7 +142,16 @@ func (s *Store) Deliveries(ctx context.Context, q DeliveryQuery) ([]notify.Deliv
 	}
 	filter = append(filter, between(q.From, q.To)...)
 	filter = append(filter, after(q.After)...)
-	return list[notify.Delivery](ctx, s.deliveries, filter, newestFirst(q.Limit))
+	return s.listDeliveries(ctx, filter, newestFirst(q.Limit))
+}
+
+func (s *Store) listDeliveries(ctx context.Context, filter bson.D, opts *options.FindOptionsBuilder) ([]notify.Delivery, error) {
+	documents, err := list[deliveryDocument](ctx, s.deliveries, filter, opts)
+	deliveries := make([]notify.Delivery, len(documents))
+	for i := range documents {
+		deliveries[i] = *documents[i].delivery()
+	}
+	return deliveries, err
 }
 
 // CountEnded counts the deliveries of a notification that have ended.
