@@ -68,6 +68,10 @@ func (s *Stack) startTemporal(ctx context.Context) error {
 		// The kinds of search attributes, which are fixed here, are read once
 		// and not three times a workflow.
 		"--dynamic-config-value", "system.forceSearchAttributesCacheRefreshOnRead=false",
+		// Task queues are not spread: where there are four parts of each, a task
+		// now and then waits a second in one while the pollers ask another.
+		"--dynamic-config-value", "matching.numTaskqueueReadPartitions=1",
+		"--dynamic-config-value", "matching.numTaskqueueWritePartitions=1",
 	}
 	if s.config.UI {
 		args = append(args, "--ui-port", strconv.Itoa(s.config.Ports.TemporalUI))
