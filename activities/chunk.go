@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -248,17 +246,11 @@ func (a *Activities) actOnChunk(ctx context.Context, j job, c *chunk, claim *not
 	results := make([]entryResult, len(c.entries))
 	s := a.newChunkSender(ctx, j, c.channel(), claim, token)
 	defer s.close()
-	var group errgroup.Group
-	group.SetLimit(a.Concurrency)
-	for i := range c.entries {
+	a.each(len(c.entries), func(i int) {
 		if c.ended[i] == nil {
-			group.Go(func() error {
-				results[i] = a.actOnEntry(s, c, claim, i)
-				return nil
-			})
+			results[i] = a.actOnEntry(s, c, claim, i)
 		}
-	}
-	_ = group.Wait() // no function of the group fails
+	})
 
 	end := a.nextChunk(j, c, token)
 	end.End = &notify.ChunkEnd{}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -148,6 +148,21 @@ func (a *Activities) deliverDirect(ctx context.Context, n *notify.Notification, 
 	return result, next, nil
 }
 
+// each calls f with 0 to n-1, Concurrency of them at a time. It takes no more
+// goroutines than that: one for each call would grow a stack each time.
+func (a *Activities) each(n int, f func(i int)) {
+	var begun atomic.Int64
+	var group sync.WaitGroup
+	for range min(n, a.Concurrency) {
+		group.Go(func() {
+			for i := int(begun.Add(1)) - 1; i < n; i = int(begun.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	group.Wait()
+}
+
 // deliverAll takes deliveries as far as they get now. When ctx ends or the
 // worker is told to stop, what is under way is finished and nothing more begun:
 // a message that is cut off would be in doubt.
@@ -160,27 +175,21 @@ func (a *Activities) deliverAll(ctx context.Context, job job) (Result, *wait) {
 	}
 	ends := make([]end, deliveries)
 	stopping, begun := stopChannel(ctx), context.WithoutCancel(ctx)
-	var group errgroup.Group
-	group.SetLimit(a.Concurrency)
-	for i := range deliveries {
-		group.Go(func() error {
-			select {
-			case <-stopping:
-				ends[i] = end{err: &laterError{cause: "the worker is stopping"}}
-				return nil
-			case <-ctx.Done():
-				ends[i] = end{err: &laterError{cause: "told to stop"}}
-				return nil
-			default:
-			}
-			to := recipients[i/len(job.notification.Channels)]
-			channel := job.notification.Channels[i%len(job.notification.Channels)]
-			delivery, err := a.deliver(begun, job, to, channel, nil)
-			ends[i] = end{delivery, err}
-			return nil
-		})
-	}
-	_ = group.Wait() // no function of the group fails
+	a.each(deliveries, func(i int) {
+		select {
+		case <-stopping:
+			ends[i] = end{err: &laterError{cause: "the worker is stopping"}}
+			return
+		case <-ctx.Done():
+			ends[i] = end{err: &laterError{cause: "told to stop"}}
+			return
+		default:
+		}
+		to := recipients[i/len(job.notification.Channels)]
+		channel := job.notification.Channels[i%len(job.notification.Channels)]
+		delivery, err := a.deliver(begun, job, to, channel, nil)
+		ends[i] = end{delivery, err}
+	})
 
 	var result Result
 	var next *wait

@@ -50,17 +50,12 @@ func (l lookUps) user(to notify.Recipient) (notify.User, error) {
 
 // composeChunk looks up and renders the entries of a chunk.
 func (a *Activities) composeChunk(ctx context.Context, j job, c *chunk, users lookUps) {
-	entries, puzzled := make([]notify.Entry, len(c.places)), make([]error, len(c.places))
-	var group errgroup.Group
-	group.SetLimit(a.Concurrency)
+	n := len(c.places)
+	entries, puzzled, whom := make([]notify.Entry, n), make([]error, n), make([]notify.User, n)
 	for i, p := range c.places {
-		user, err := users.user(p.to)
-		group.Go(func() error {
-			entries[i], puzzled[i] = a.composeEntry(ctx, j, p, user, err)
-			return nil
-		})
+		whom[i], puzzled[i] = users.user(p.to)
 	}
-	_ = group.Wait() // no function of the group fails
+	a.each(n, func(i int) { entries[i], puzzled[i] = a.composeEntry(ctx, j, c.places[i], whom[i], puzzled[i]) })
 	c.entries, c.puzzled = entries, puzzled
 }
 

@@ -52,9 +52,9 @@ func (versionCommand) Run(env *environment) error { return env.print(version + "
 
 func main() { os.Exit(run()) }
 
-// gcPercent takes a twentieth off what sending costs, for some 10 MiB of memory.
+// gcPercent takes a tenth off what sending costs, for some 30 MiB of memory.
 // GOGC, where it is set, decides instead.
-const gcPercent = 150
+const gcPercent = 250
 
 func run() int {
 	if _, set := os.LookupEnv("GOGC"); !set {

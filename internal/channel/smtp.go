@@ -95,6 +95,7 @@ func (s *SMTP) Send(ctx context.Context, m notify.Message) notify.Outcome {
 	if err != nil {
 		return unsendable(err)
 	}
+	defer letter.free()
 	session, problem := s.pool.take(ctx)
 	if problem != nil {
 		return problem.outcome()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
@@ -21,6 +22,22 @@ type letter struct {
 	content           []byte // dot-stuffed, with the final dot
 	dot               int    // index of the final dot in content
 	size              int    // octets before dot-stuffing (RFC 1870)
+	room              *bytes.Buffer
+}
+
+// rooms are what letters are written into, one after the other.
+var rooms = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxRoom is how large a room may be that is kept.
+const maxRoom = 64 << 10
+
+// free gives back the letter's room, when the letter is not needed any more.
+func (l *letter) free() {
+	if l.room.Cap() <= maxRoom {
+		l.room.Reset()
+		rooms.Put(l.room)
+	}
+	l.room, l.content = nil, nil
 }
 
 // A contentError is why a message cannot be sent at all.
@@ -69,17 +86,18 @@ func (s *SMTP) compose(m notify.Message) (*letter, error) {
 	}
 	setBody(msg, m)
 
-	var content bytes.Buffer
-	content.Grow(1024 + len(m.Email.Text) + len(m.Email.HTML) + (len(m.Email.Text)+len(m.Email.HTML))/8)
-	if _, err := msg.WriteTo(&content); err != nil {
+	room := rooms.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in there
+	room.Grow(1024 + len(m.Email.Text) + len(m.Email.HTML) + (len(m.Email.Text)+len(m.Email.HTML))/8)
+	if _, err := msg.WriteTo(room); err != nil {
 		return nil, &contentError{notify.ReasonBadContent, "message", err}
 	}
 	l := &letter{
+		room:      room,
 		sender:    path(parties.sender),
 		recipient: path(parties.to),
 		utf8:      parties.beyondASCII(),
 	}
-	l.finish(content.Bytes())
+	l.finish(room.Bytes())
 	return l, nil
 }
 

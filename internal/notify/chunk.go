@@ -172,7 +172,7 @@ type EntryRef string
 
 // EntryOf refers to an entry.
 func EntryOf(page, chunk, entry int) EntryRef {
-	return EntryRef(fmt.Sprintf("%d/%d/%d", page, chunk, entry))
+	return EntryRef(strconv.Itoa(page) + "/" + strconv.Itoa(chunk) + "/" + strconv.Itoa(entry))
 }
 
 // First is the id of the chunk's claim that holds the entry's content, and which

@@ -115,15 +115,16 @@ type Attempt struct {
 // space. The same recipient gets the same id however often it is asked for,
 // which is what makes a second delivery of the same thing impossible.
 func DeliveryID(notificationID string, channel Channel, to Recipient) string {
-	name := string(channel) + "/user/" + to.UserID
-	if to.UserID == "" {
-		name = string(channel) + "/address/" + strings.ToLower(to.Email)
-	}
+	text := make([]byte, 0, 160)
 	space, _ := hex.DecodeString(strings.ReplaceAll(notificationID, "-", ""))
-	hash := sha1.New() //nolint:gosec // see the import
-	hash.Write(space)
-	hash.Write([]byte(name))
-	return formatUUID(hash.Sum(nil)[:16], 5)
+	text = append(append(text, space...), channel...)
+	if to.UserID != "" {
+		text = append(append(text, "/user/"...), to.UserID...)
+	} else {
+		text = append(append(text, "/address/"...), strings.ToLower(to.Email)...)
+	}
+	sum := sha1.Sum(text) //nolint:gosec // see the import
+	return formatUUID(sum[:16], 5)
 }
 
 // formatUUID writes 16 bytes as a UUID of a version.

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -48,10 +49,19 @@ func newEncoder(window int) (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
 }
 
+// plains are what JSON is written into before it is packed.
+var plains = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // pack makes zstd of a value's JSON.
 func (p *packer) pack(value any) ([]byte, error) {
-	var plain bytes.Buffer
-	text := json.NewEncoder(&plain)
+	plain := plains.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in there
+	defer func() {
+		if plain.Cap() <= window {
+			plain.Reset()
+			plains.Put(plain)
+		}
+	}()
+	text := json.NewEncoder(plain)
 	text.SetEscapeHTML(false)
 	if err := text.Encode(value); err != nil {
 		return nil, err

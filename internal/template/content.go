@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
@@ -181,8 +182,10 @@ func mailbox(rendered string) (string, error) {
 // body replaces what no text may hold, NUL and bytes that are not UTF-8, by
 // U+FFFD as a browser does (HTML standard, 13.2.3.5).
 func body(rendered string) (string, error) {
-	valid := strings.ToValidUTF8(rendered, "\uFFFD")
-	return strings.ReplaceAll(valid, "\x00", "\uFFFD"), nil
+	if !utf8.ValidString(rendered) { // a quick look at what is mostly ASCII
+		rendered = strings.ToValidUTF8(rendered, "\uFFFD")
+	}
+	return strings.ReplaceAll(rendered, "\x00", "\uFFFD"), nil
 }
 
 var errLink = errors.New("neither an http or https URL nor a path that begins with /")
