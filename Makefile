@@ -47,7 +47,7 @@ rabbitmq: ## Install what the tests need besides Go, RabbitMQ, python3-pika and 
 .PHONY: test
 test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
 	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"
-	@{ bin/stack exec --rabbitmq -- go test -race -shuffle=on -parallel 4 -timeout 25m ./... && \
+	@{ bin/stack exec --rabbitmq -- go test -race -shuffle=on -parallel 5 -timeout 25m ./... && \
 		cd dev && go test -race -shuffle=on -timeout 10m ./...; } 2>&1 | tee .tools/test.log || \
 		{ echo "failed, in short:"; grep -E '^ *--- FAIL|^FAIL|^panic:|^[[:blank:]]+Test[^:]*\([0-9ms]+\)$$|DATA RACE' .tools/test.log; exit 1; }
 

@@ -219,7 +219,8 @@ func TestABroadcastIsCancelled(t *testing.T) {
 	id := b.broadcast(n, nil)
 	server.slow(5 * time.Millisecond) // so that it is not over before it is told to stop
 	b.eventually("begun", func() bool { return server.came() > n*3/10 })
-	b.do(http.MethodPost, "/v1/notifications/"+id+"/cancel", http.StatusOK, nil, nil)
+	status, _ := b.cancel(id)
+	require.Equal(t, http.StatusOK, status)
 	<-time.After(2 * time.Second)
 	came := server.came()
 	require.Less(t, came, n)

@@ -48,7 +48,8 @@ func parallel(n int, call func(i int)) {
 }
 
 // cancel asks for a cancel until it is answered: on a busy machine that may
-// take longer than the API waits, and asking again gives the same answer.
+// take longer than the API waits, and asking again gives the same answer. What
+// is in doubt, since its workflow task took too long, is so for a minute.
 func (b *belfry) cancel(id string) (status int, n standing) {
 	eventually(b.t, func() bool {
 		response, text, err := b.request(http.MethodPost, "/v1/notifications/"+id+"/cancel", nil, nil)
@@ -57,7 +58,7 @@ func (b *belfry) cancel(id string) (status int, n standing) {
 		}
 		status = response.StatusCode
 		return status != http.StatusOK || json.Unmarshal(text, &n) == nil
-	}, patience, 500*time.Millisecond)
+	}, 3*patience, 500*time.Millisecond)
 	return status, n
 }
 

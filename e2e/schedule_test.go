@@ -161,17 +161,20 @@ func TestASchedulePausesAndGoesOn(t *testing.T) {
 	t.Parallel()
 	b := runAll(t)
 	domain, start := newDomain(), soon()
+	changed := func(name, how string) {
+		b.eventually("Temporal takes a change", func() bool {
+			return b.status(http.MethodPost, "/v1/schedules/"+name+"/"+how, nil) == http.StatusOK
+		})
+	}
 	for _, name := range []string{"paused", "unpaused"} {
 		b.schedule(recurring(name, domain, map[string]any{"every": "1m", "start_at": start}))
 		var s timetable
-		b.eventually("Temporal takes a change", func() bool {
-			return b.status(http.MethodPost, "/v1/schedules/"+name+"/pause", nil) == http.StatusOK
-		})
+		changed(name, "pause")
 		b.do(http.MethodPost, "/v1/schedules/"+name+"/pause", http.StatusOK, nil, &s) // again: the same answer
 		require.True(t, s.Paused)
 		require.Len(t, s.NextRuns, 5)
 	}
-	b.do(http.MethodPost, "/v1/schedules/unpaused/unpause", http.StatusOK, nil, nil)
+	changed("unpaused", "unpause")
 	due, err := time.Parse(time.RFC3339, start)
 	require.NoError(t, err)
 

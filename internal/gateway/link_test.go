@@ -1,50 +1,19 @@
 package gateway_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/certificate/certtest"
 	"github.com/belfry-notify/belfry/internal/gateway"
 	"github.com/belfry-notify/belfry/internal/mongotest"
 )
 
-// newCertificate writes a certificate for this machine, which trusts itself, and
-// its key.
-func newCertificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	write := func(name, kind string, content []byte) string {
-		file := filepath.Join(t.TempDir(), name)
-		require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600))
-		return file
-	}
-	return write("cert.pem", "CERTIFICATE", certificate), write("key.pem", "PRIVATE KEY", encoded)
-}
-
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
-	certFile, keyFile := newCertificate(t)
-	strange, _ := newCertificate(t)
+	certFile, keyFile := certtest.New(t)
+	strange, _ := certtest.New(t)
 	uri := mongotest.NewURI(t)
 	secure := gateway.Link{CertFile: certFile, KeyFile: keyFile, CAFile: certFile}
 	require.NoError(t, secure.Check())

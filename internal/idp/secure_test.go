@@ -1,49 +1,20 @@
 package idp
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/belfry-notify/belfry/internal/certificate/certtest"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
-// newCertificate makes a self-signed certificate for 127.0.0.1, in PEM files.
-func newCertificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:         true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	inPEM := func(kind string, bytes []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}))
-	}
-	return writeFile(t, "cert.pem", inPEM("CERTIFICATE", cert)), writeFile(t, "key.pem", inPEM("PRIVATE KEY", private))
-}
-
 func TestTLSAndToken(t *testing.T) {
 	t.Parallel()
-	cert, key := newCertificate(t)
-	otherCert, _ := newCertificate(t)
+	cert, key := certtest.New(t)
+	otherCert, _ := certtest.New(t)
 	plain := serve(t, ServerConfig{})
 	guarded := serve(t, ServerConfig{Token: "s3cret"})
 	secure := serve(t, ServerConfig{CertFile: cert, KeyFile: key})

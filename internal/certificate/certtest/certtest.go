@@ -11,11 +11,21 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// New is Write into files of the test's own.
+func New(t testing.TB) (certFile, keyFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	Write(t, certFile, keyFile)
+	return certFile, keyFile
+}
 
 // Write makes a new certificate of 127.0.0.1, which signs itself, and writes it
 // and its key to files.
