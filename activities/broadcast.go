@@ -83,8 +83,8 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage,
 	underWay := make(chan struct{}, 1)
 	var ending sync.WaitGroup
 	for _, c := range chunks {
-		err := <-prepared
 		underWay <- struct{}{}
+		err := <-prepared
 		c.recorded = sync.OnceFunc(func() { <-underWay })
 		ending.Go(func() {
 			defer c.recorded()

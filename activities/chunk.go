@@ -45,7 +45,7 @@ type chunk struct {
 	log          []*notify.Chunk    // its claims so far
 	ended        []*notify.Delivery // by entry; nil: not as far as is known
 	later        map[int]error      // those that this run left for later, and why
-	recorded     func()             // called when nothing that this run did is in doubt any more
+	recorded     func()             // lets the next chunk begin: what this run did is recorded
 }
 
 func (c *chunk) channel() notify.Channel { return c.places[0].channel }

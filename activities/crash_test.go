@@ -75,6 +75,11 @@ func accept(notify.Message) notify.Outcome { return notify.Outcome{Kind: notify.
 // A page on which everything happens: two chunks, with one that the idp does not
 // know, one refused for good, and two put off at first.
 func eventfulPage() (chunkedPage, func() func(notify.Message) notify.Outcome) {
+	return eventfulPageBut("user003")
+}
+
+// eventfulPageBut puts off the one given and one of the last chunk.
+func eventfulPageBut(putOff string) (chunkedPage, func() func(notify.Message) notify.Outcome) {
 	page := pageOf(notify.ChunkSize + 3)
 	page.recipients[1] = notify.Recipient{UserID: "nobody"}
 	return page, func() func(notify.Message) notify.Outcome {
@@ -87,7 +92,7 @@ func eventfulPage() (chunkedPage, func() func(notify.Message) notify.Outcome) {
 			switch {
 			case strings.HasPrefix(m.Address, "user002"):
 				return notify.Outcome{Kind: notify.OutcomePermanent, Reason: notify.ReasonRejected, Detail: "550 no"}
-			case (strings.HasPrefix(m.Address, "user003") || strings.HasPrefix(m.Address, "user051")) && asked[m.Address] == 1:
+			case (strings.HasPrefix(m.Address, putOff) || strings.HasPrefix(m.Address, "user051")) && asked[m.Address] == 1:
 				return notify.Outcome{Kind: notify.OutcomeTransient, Detail: "451 later"}
 			}
 			return accept(m)
@@ -131,7 +136,20 @@ func checkPage(t *testing.T, w *world, n *notify.Notification, page chunkedPage,
 
 func TestACrashAtAnyOperationOfAPage(t *testing.T) {
 	t.Parallel()
-	page, answers := eventfulPage()
+	t.Run("whose first chunk leaves one for later", func(t *testing.T) {
+		t.Parallel()
+		page, answers := eventfulPageBut("user003")
+		crashAtAnyOperation(t, page, answers)
+	})
+	t.Run("whose first chunk ends beside the second one's claim", func(t *testing.T) {
+		t.Parallel()
+		page, answers := eventfulPageBut("user052")
+		crashAtAnyOperation(t, page, answers)
+	})
+}
+
+func crashAtAnyOperation(t *testing.T, page chunkedPage, answers func() func(notify.Message) notify.Outcome) {
+	t.Helper()
 	crashes := 0
 	for dies := 0; ; dies++ {
 		w := newWorld()

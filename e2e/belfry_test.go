@@ -227,9 +227,15 @@ func (b *belfry) eventually(what string, condition func() bool) {
 	eventually(b.t, condition, patience, 50*time.Millisecond, what)
 }
 
+// moment waits for one that passes, which costs nothing to look for.
+func (b *belfry) moment(what string, condition func() bool) {
+	b.t.Helper()
+	eventually(b.t, condition, patience, 2*time.Millisecond, what)
+}
+
 // eventually polls until a condition holds, less often the longer that takes:
 // most conditions are queries, for which the local stack's database reads all it
-// has. Other than testify's it asks in the goroutine of the test, so that a
+// has. Unlike testify's, it asks in the goroutine of the test, so that a
 // condition may end the test.
 func eventually(t *testing.T, condition func() bool, long, every time.Duration, what ...any) {
 	t.Helper()

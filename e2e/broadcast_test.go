@@ -85,7 +85,7 @@ func TestABroadcastWhoseProcessesAreKilled(t *testing.T) {
 	n := toMany(t)
 	id := b.broadcast(n, nil)
 	for kill := range 3 {
-		b.eventually("under way", func() bool { return server.came() > n*(4+2*kill)/10 })
+		b.moment("under way", func() bool { return server.came() > n*(4+2*kill)/10 })
 		for _, p := range processes {
 			p.kill()
 		}
@@ -125,7 +125,7 @@ func TestABroadcastWithAnotherWorkerToGoOn(t *testing.T) {
 			b.ready()
 			n := toMany(t)
 			id := b.broadcast(n, nil)
-			b.eventually("half-way", func() bool { return server.came() > n/2 })
+			b.moment("half-way", func() bool { return server.came() > n/2 })
 			after := test.stop(t, first)
 			require.Equal(t, notify.Counts{Total: n, Sent: n}, b.waitWithin(id, 10*patience).Counts)
 			after()
@@ -151,7 +151,7 @@ func TestABroadcastThroughAMailServerOfAllMoods(t *testing.T) {
 	})
 	n := toMany(t)
 	id := b.broadcast(n, nil)
-	b.eventually("in the middle", func() bool { return server.came() > n/2 })
+	b.moment("in the middle", func() bool { return server.came() > n/2 })
 	proxy.cut()
 	<-time.After(time.Duration(chaos(t, "CHAOS_AWAY", 5)) * time.Second)
 	proxy.restore()
@@ -168,8 +168,8 @@ func TestABroadcastIsPausedAndResumed(t *testing.T) {
 	b.ready()
 	n := toMany(t)
 	id := b.broadcast(n, nil)
-	server.slow(5 * time.Millisecond) // so that it is not over before it is told to stop
-	b.eventually("begun", func() bool { return server.came() > n*3/10 })
+	server.slow(10 * time.Millisecond) // so that it is not over before it is told to stop
+	b.moment("begun", func() bool { return server.came() > n*3/10 })
 	var n1 standing
 	b.do(http.MethodPost, "/v1/notifications/"+id+"/pause", http.StatusOK, nil, &n1)
 	require.Equal(t, notify.StatusPaused, n1.Status)
@@ -196,7 +196,7 @@ func TestABroadcastPausedAfterItsWorkerDied(t *testing.T) {
 	n := 2 * toMany(t)
 	server.slow(5 * time.Millisecond)
 	id := b.broadcast(n, nil)
-	b.eventually("begun", func() bool { return server.came() > n*2/10 })
+	b.moment("begun", func() bool { return server.came() > n*2/10 })
 	worker.kill()
 	b.run("worker")
 	b.eventually("paused, once Temporal gives the workflow to the other worker", func() bool {
@@ -217,8 +217,8 @@ func TestABroadcastIsCancelled(t *testing.T) {
 	b.ready()
 	n := toMany(t)
 	id := b.broadcast(n, nil)
-	server.slow(5 * time.Millisecond) // so that it is not over before it is told to stop
-	b.eventually("begun", func() bool { return server.came() > n*3/10 })
+	server.slow(10 * time.Millisecond) // so that it is not over before it is told to stop
+	b.moment("begun", func() bool { return server.came() > n*3/10 })
 	status, _ := b.cancel(id)
 	require.Equal(t, http.StatusOK, status)
 	<-time.After(2 * time.Second)

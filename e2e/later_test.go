@@ -232,7 +232,7 @@ func TestAPageIsPausedResumedAndCancelled(t *testing.T) {
 			}
 			return n
 		}
-		b.eventually("it is under way", func() bool { return taken() > 20 })
+		b.moment("it is under way", func() bool { return taken() > 20 })
 		return "/v1/notifications/" + id, taken
 	}
 	t.Run("paused and resumed", func(t *testing.T) {

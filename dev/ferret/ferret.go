@@ -114,7 +114,7 @@ func (l lateAttrs) Handle(ctx context.Context, r slog.Record) error {
 func sqliteURL(dir string) string {
 	query := url.Values{
 		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(10000)", "journal_mode(wal)", "synchronous(normal)", "temp_store(memory)", "wal_autocheckpoint(8000)", "cache_size(-65536)"},
+		"_pragma": {"busy_timeout(10000)", "journal_mode(wal)", "synchronous(normal)", "temp_store(memory)", "wal_autocheckpoint(8000)"},
 	}
 	u := url.URL{Scheme: "file", Path: dir + "/", RawQuery: query.Encode()}
 	return u.String()

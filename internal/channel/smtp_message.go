@@ -25,7 +25,7 @@ type letter struct {
 	room              *bytes.Buffer
 }
 
-// rooms are what letters are written into, one after the other.
+// rooms are buffers that letters are written into, used again and again.
 var rooms = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxRoom is how large a room may be that is kept.

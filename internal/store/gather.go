@@ -53,7 +53,7 @@ var (
 	// and writing cost, and is little beside the wait for Temporal.
 	direct = pace{atOnce: 2, apart: 40 * time.Millisecond}
 	// bulk is for the chunks of broadcasts, which come eight at a time and each
-	// wait for three of these. It takes a fifth off what a broadcast costs belfry
+	// mostly wait for two of these. It takes a fifth off what a broadcast costs belfry
 	// and the embedded engine together.
 	bulk = pace{atOnce: 1, apart: 4 * time.Millisecond}
 	// mixed is for what comes one by one from either.

@@ -273,7 +273,7 @@ func TestUnboundedWorkEnds(t *testing.T) {
 			_, matched, err := evaluate(t, d, &event.Event{Type: "order.placed", Data: users})
 			require.False(t, matched)
 			require.ErrorContains(t, err, "takes too much work: 1500000 steps, 1s and a value of 500000 elements are allowed")
-			require.Less(t, time.Since(began), 10*time.Second)
+			require.Less(t, time.Since(began), time.Minute, "it would take hours")
 		})
 	}
 }
