@@ -44,14 +44,14 @@ dev-clean: ## Throw away the data of dev and engines (.belfry/)
 rabbitmq: ## Install what the tests need besides Go, RabbitMQ, python3-pika and python3-websockets, where apt-get can
 	@dev/rabbitmq.sh
 
-# The interleavings of claims are explored all without the race detector, which
+# `make lint` vets. The interleavings of claims are explored all without the race detector, which
 # makes that take minutes, and by chance with it.
 .PHONY: test
 test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
 	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"
-	@{ CGO_ENABLED=0 go test -trimpath -shuffle=on -run Interleavings ./activities && \
-		bin/stack exec --rabbitmq -- go test -race -shuffle=on -parallel 5 -timeout 25m ./... && \
-		cd dev && go test -race -shuffle=on -timeout 10m ./...; } 2>&1 | tee .tools/test.log || \
+	@{ CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on -run Interleavings ./activities && \
+		bin/stack exec --rabbitmq -- go test -race -vet=off -shuffle=on -parallel 5 -timeout 25m ./... && \
+		cd dev && go test -race -vet=off -shuffle=on -timeout 10m ./...; } 2>&1 | tee .tools/test.log || \
 		{ echo "failed, in short:"; grep -E '^ *--- FAIL|^FAIL|^panic:|^[[:blank:]]+Test[^:]*\([0-9ms]+\)$$|DATA RACE' .tools/test.log; exit 1; }
 
 FUZZTIME ?= 30s

@@ -74,7 +74,7 @@ func requireBroadcast(t *testing.T, b *belfry, server *mailServer, id string, n 
 const pagesAtOnce = 8
 
 // toMany is how many recipients the broadcasts of these tests have.
-func toMany(t *testing.T) int { return chaos(t, "CHAOS_RECIPIENTS", 2000) }
+func toMany(t *testing.T) int { return chaos(t, "CHAOS_RECIPIENTS", 1500) }
 
 func TestABroadcastWhoseProcessesAreKilled(t *testing.T) {
 	t.Parallel()

@@ -12,9 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/belfry-notify/belfry/internal/audience"
 	"github.com/belfry-notify/belfry/internal/mongotest"
@@ -44,14 +41,8 @@ func pagesOf(pages int, err error) iter.Seq2[[]notify.Recipient, error] {
 // countPages counts the pages that are stored, of whatever audience.
 func countPages(t *testing.T, uri string) int64 {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	n, err := collection(t, uri, "audience_pages").CountDocuments(context.WithoutCancel(t.Context()), bson.D{})
 	require.NoError(t, err)
-	cs, err := connstring.ParseAndValidate(uri)
-	require.NoError(t, err)
-	n, err := client.Database(cs.Database).Collection("audience_pages").CountDocuments(ctx, bson.D{})
-	require.NoError(t, err)
-	require.NoError(t, client.Disconnect(ctx))
 	return n
 }
 

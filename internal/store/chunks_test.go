@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -176,4 +178,26 @@ func TestADeliveryIsReadAsItWasRecorded(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, []notify.Delivery{d}, listed, name)
 	}
+}
+
+// Documents from before they were kept in few fields stay as they are.
+func TestADeliveryOfAnEarlierVersionIsRead(t *testing.T) {
+	t.Parallel()
+	uri := mongotest.NewURI(t)
+	s := reopen(t, uri)
+	at := now()
+	want := notify.Delivery{
+		ID: uuid.NewString(), NotificationID: uuid.NewString(), Channel: notify.ChannelEmail, Provider: "smtp", Address: "ann@example.com",
+		State: notify.StateSent, Attempts: []notify.Attempt{{At: at, Provider: "smtp"}}, CreatedAt: at, SentAt: &at, Claim: 1,
+	}
+	_, err := collection(t, uri, "deliveries").InsertOne(t.Context(), bson.D{
+		{Key: "_id", Value: want.ID}, {Key: "notification_id", Value: want.NotificationID}, {Key: "channel", Value: "email"}, {Key: "provider", Value: "smtp"},
+		{Key: "address", Value: want.Address}, {Key: "address_key", Value: want.Address}, {Key: "state", Value: "sent"}, {Key: "resent", Value: false},
+		{Key: "attempts", Value: bson.A{bson.D{{Key: "at", Value: at}, {Key: "provider", Value: "smtp"}}}},
+		{Key: "created_at", Value: at}, {Key: "sent_at", Value: at}, {Key: "claim", Value: 1},
+	})
+	require.NoError(t, err)
+	found, err := s.Delivery(t.Context(), want.ID)
+	require.NoError(t, err)
+	require.Equal(t, &want, found)
 }

@@ -7,9 +7,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -19,12 +16,7 @@ func TestEntriesAreErasedAndTheOthersStay(t *testing.T) {
 	t.Parallel()
 	uri := mongotest.NewURI(t)
 	s := reopen(t, uri)
-	client, err := mongo.Connect(options.Client().ApplyURI(uri))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Disconnect(t.Context())) })
-	cs, err := connstring.ParseAndValidate(uri)
-	require.NoError(t, err)
-	erasures := client.Database(cs.Database).Collection("erasures")
+	erasures := collection(t, uri, "erasures")
 	ctx, id := t.Context(), uuid.NewString()
 
 	stored := newChunk(id, 1)
@@ -60,7 +52,7 @@ func TestEntriesAreErasedAndTheOthersStay(t *testing.T) {
 	}
 
 	// Before the chunk is rewritten, readers leave it out.
-	_, err = erasures.InsertOne(ctx, bson.D{{Key: "_id", Value: stored.ID + "/30"}})
+	_, err := erasures.InsertOne(ctx, bson.D{{Key: "_id", Value: stored.ID + "/30"}})
 	require.NoError(t, err)
 	found, err := s.Chunk(ctx, stored.ID)
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/belfry-notify/belfry/internal/mongotest"
 	"github.com/belfry-notify/belfry/internal/notify"
@@ -30,6 +34,17 @@ func reopen(t *testing.T, uri string) *store.Store {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close(t.Context())) })
 	return s
+}
+
+// collection is one of a database as it is stored.
+func collection(t *testing.T, uri, name string) *mongo.Collection {
+	t.Helper()
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Disconnect(context.WithoutCancel(t.Context()))) })
+	cs, err := connstring.ParseAndValidate(uri)
+	require.NoError(t, err)
+	return client.Database(cs.Database).Collection(name)
 }
 
 func template(name, subject string) *notify.Template {
