@@ -86,7 +86,7 @@ func (s *SMTP) compose(m notify.Message) (*letter, error) {
 	}
 	setBody(msg, m)
 
-	room := rooms.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in there
+	room := rooms.Get().(*bytes.Buffer)
 	room.Grow(1024 + len(m.Email.Text) + len(m.Email.HTML) + (len(m.Email.Text)+len(m.Email.HTML))/8)
 	if _, err := msg.WriteTo(room); err != nil {
 		return nil, &contentError{notify.ReasonBadContent, "message", err}

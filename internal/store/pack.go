@@ -54,7 +54,7 @@ var plains = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // pack makes zstd of a value's JSON.
 func (p *packer) pack(value any) ([]byte, error) {
-	plain := plains.Get().(*bytes.Buffer) //nolint:errcheck // nothing else is in there
+	plain := plains.Get().(*bytes.Buffer)
 	defer func() {
 		if plain.Cap() <= window {
 			plain.Reset()
