@@ -44,8 +44,8 @@ dev-clean: ## Throw away the data of dev and engines (.belfry/)
 rabbitmq: ## Install what the tests need besides Go, RabbitMQ, python3-pika and python3-websockets, where apt-get can
 	@dev/rabbitmq.sh
 
-# `make lint` vets. The interleavings of claims are explored all without the race detector, which
-# makes that take minutes, and by chance with it.
+# The interleavings of claims are explored all without the race detector, which
+# makes that take minutes, and by chance with it. `make lint` vets.
 .PHONY: test
 test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
 	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"

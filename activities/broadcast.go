@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -178,26 +176,22 @@ func newBase(first, last *notify.Claim, entry notify.EntryRef) *base {
 // have left for later, and gives each.
 func (a *Activities) deliverAlone(ctx context.Context, j job, chunks []*chunk, give func(*notify.Delivery, error)) {
 	type end struct {
+		of       place
+		from     *base
 		delivery *notify.Delivery
 		err      error
 	}
 	var ends []*end
-	var group errgroup.Group
-	group.SetLimit(a.Concurrency)
 	for _, c := range chunks {
 		for _, left := range c.end().Later {
-			e := &end{err: errToldToStop}
-			ends = append(ends, e)
-			group.Go(func() error {
-				if ctx.Err() == nil {
-					p := c.places[left.Entry]
-					e.delivery, e.err = a.deliver(context.WithoutCancel(ctx), j, p.to, p.channel, c.base(left))
-				}
-				return nil
-			})
+			ends = append(ends, &end{of: c.places[left.Entry], from: c.base(left), err: errToldToStop})
 		}
 	}
-	_ = group.Wait() // no function of the group fails
+	a.each(len(ends), func(i int) {
+		if e := ends[i]; ctx.Err() == nil {
+			e.delivery, e.err = a.deliver(context.WithoutCancel(ctx), j, e.of.to, e.of.channel, e.from)
+		}
+	})
 	var ended []*notify.Delivery
 	for _, e := range ends {
 		if e.err == nil {

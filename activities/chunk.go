@@ -285,7 +285,7 @@ func (a *Activities) actOnChunk(ctx context.Context, j job, c *chunk, claim *not
 		return err
 	}
 	end.End.Counts, end.End.Expired, end.End.Cancelled = counted.Counts, counted.Expired, counted.Cancelled
-	if len(later) == 0 && c.recorded != nil {
+	if len(later) == 0 {
 		c.recorded()
 	}
 	return a.persist(begun, func(ctx context.Context) error {
