@@ -96,7 +96,7 @@ func (s *SMTP) Send(ctx context.Context, m notify.Message) notify.Outcome {
 		return unsendable(err)
 	}
 	defer letter.free()
-	session, problem := s.pool.take(ctx)
+	session, problem := s.pool.take(ctx, letter)
 	if problem != nil {
 		return problem.outcome()
 	}

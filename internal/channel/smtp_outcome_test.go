@@ -167,7 +167,7 @@ func TestOutcomeOfContentCutShort(t *testing.T) {
 			t.Parallel()
 			server := serve(t, answers{"content": test.content})
 			p := server.provider(func(c *SMTPConfig) { c.AnswerTimeout = time.Second })
-			session, problem := p.pool.take(t.Context())
+			session, problem := p.pool.take(t.Context(), nil)
 			require.Nil(t, problem)
 			_, problem = session.send(t.Context(), huge())
 			p.pool.give(session)

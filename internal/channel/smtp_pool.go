@@ -19,12 +19,21 @@ type smtpPool struct {
 	maxMessages int
 	idleTimeout time.Duration
 	slots       chan struct{} // one for each session in use
+	waiting     chan *waiter  // whoever waits for one; unbuffered
 
 	mutex   sync.Mutex
 	idle    []*smtpSession // the longest idle first
 	timer   *time.Timer    // set while any are idle; closes those that are too long
 	closed  bool
 	leaving sync.WaitGroup // goroutines that say goodbye
+}
+
+// A waiter has a letter, and waits for the session on which it was announced
+// behind another one.
+type waiter struct {
+	letter  *letter
+	session chan *smtpSession
+	left    <-chan struct{} // closed when it waits no more
 }
 
 func newSMTPPool(
@@ -35,17 +44,29 @@ func newSMTPPool(
 		maxMessages: maxMessages,
 		idleTimeout: idleTimeout,
 		slots:       make(chan struct{}, maxConnections),
+		waiting:     make(chan *waiter),
 	}
 }
 
-// take hands out an idle session or opens one, after waiting for a free slot if
-// need be.
-func (p *smtpPool) take(ctx context.Context) (*smtpSession, *smtpError) {
+// take hands out an idle session or opens one. If all are in use it waits for
+// one, or until one that is in use announces the letter.
+func (p *smtpPool) take(ctx context.Context, l *letter) (*smtpSession, *smtpError) {
 	if ctx.Err() != nil {
 		return nil, failed(stageWait, ctx.Err())
 	}
+	w := &waiter{letter: l, session: make(chan *smtpSession), left: ctx.Done()}
 	select {
 	case p.slots <- struct{}{}:
+	case p.waiting <- w:
+		select {
+		case session := <-w.session:
+			if session.broken {
+				return p.replace(ctx, session)
+			}
+			return session, nil
+		case <-ctx.Done():
+			return nil, failed(stageWait, ctx.Err())
+		}
 	case <-ctx.Done():
 		return nil, failed(stageWait, ctx.Err())
 	}
@@ -66,6 +87,22 @@ func (p *smtpPool) take(ctx context.Context) (*smtpSession, *smtpError) {
 	return p.open(ctx)
 }
 
+// next is whoever waits for a session, nil when nobody does. The session that
+// asks announces its letter, and give hands it the session.
+func (p *smtpPool) next() *waiter {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.closed {
+		return nil
+	}
+	select {
+	case w := <-p.waiting:
+		return w
+	default:
+		return nil
+	}
+}
+
 // replace opens a session in the slot of one that has died.
 func (p *smtpPool) replace(ctx context.Context, dead *smtpSession) (*smtpSession, *smtpError) {
 	dead.drop()
@@ -80,9 +117,18 @@ func (p *smtpPool) open(ctx context.Context) (*smtpSession, *smtpError) {
 	return session, problem
 }
 
-// give takes a session back: to keep it, to end it after maxMessages, or to
-// drop it if it is broken or the pool is closed.
+// give takes a session back: to hand it to whom it has announced, to keep it, to
+// end it after maxMessages, or to drop it if it is broken or the pool is closed.
 func (p *smtpPool) give(session *smtpSession) {
+	if next := session.next; next != nil {
+		session.next = nil
+		select {
+		case next.session <- session:
+			return
+		case <-next.left:
+			session.broken = true // the server waits for a letter that nobody sends
+		}
+	}
 	if session.broken {
 		session.drop()
 		<-p.slots

@@ -25,6 +25,14 @@ const (
 	gate    = "\x00gate:" // before an answer: report that this point is reached, wait for proceed
 )
 
+// Points at which the usual answer is another one: the final dot behind which
+// more has come already, and what that is.
+const (
+	dotInGroup  = "dot in group"
+	mailInGroup = "MAIL in group"
+	rcptInGroup = "RCPT in group"
+)
+
 // Answers of a scripted server by point: "greeting", a command's verb,
 // "content" (after 354, before anything is read), "dot", "other". "MAIL#2" is
 // the second MAIL on a connection. The usual answer is given where none is set.
@@ -46,6 +54,7 @@ type scriptedServer struct {
 	mostOpen    int
 	lines       []string // all commands, of all connections
 	contents    []string
+	groups      int // contents behind which more has come already
 }
 
 func serve(t *testing.T, scripts ...answers) *scriptedServer {
@@ -123,6 +132,12 @@ func (s *scriptedServer) commands(verb string) int {
 	return n
 }
 
+func (s *scriptedServer) inGroups() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.groups
+}
+
 func (s *scriptedServer) received() []string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -137,6 +152,7 @@ type scriptedConn struct {
 	seen    map[string]int
 	last    string // answer
 	refused bool   // the last RCPT was
+	grouped bool   // this message came behind another one's content
 }
 
 func (c *scriptedConn) run() {
@@ -177,7 +193,10 @@ func (c *scriptedConn) command(verb string) bool {
 		c.server.left(c.conn) // before the client, which has its 221, opens another
 		c.say(verb, "221 bye")
 		return false
-	case "MAIL", "RSET", "HELO", "STARTTLS", "AUTH":
+	case "RSET":
+		c.grouped = false
+		return c.say(verb, "250 ok")
+	case "MAIL", "HELO", "STARTTLS", "AUTH":
 		return c.say(verb, "250 ok")
 	}
 	return c.say("other", "500 what?")
@@ -187,6 +206,9 @@ func (c *scriptedConn) command(verb string) bool {
 func (c *scriptedConn) say(point, usual string) bool {
 	c.seen[point]++
 	answer, ok := c.script[fmt.Sprintf("%s#%d", point, c.seen[point])]
+	if !ok && c.grouped {
+		answer, ok = c.script[point+" in group"]
+	}
 	if !ok {
 		answer, ok = c.script[point]
 	}
@@ -241,6 +263,9 @@ func (c *scriptedConn) content() bool {
 	}
 	c.server.mutex.Lock()
 	c.server.contents = append(c.server.contents, content.String())
+	if c.grouped = c.in.Buffered() > 0; c.grouped {
+		c.server.groups++
+	}
 	c.server.mutex.Unlock()
 	return c.say("dot", "250 2.0.0 Ok: queued as Q1")
 }

@@ -23,13 +23,16 @@ type smtpSession struct {
 	raw    net.Conn // below TLS; its deadlines count for TLS too
 	client *smtp.Client
 	config *SMTPConfig
+	pool   *smtpPool
 
 	pipelining, eightBit, utf8, size bool // what the server offers
 
-	used      int  // transactions begun before the present one
-	dirty     bool // a transaction is open and wants RSET
-	broken    bool // not to be used again
-	stale     bool // died in the pool: nothing of the present message was accepted
+	used      int     // transactions begun before the present one
+	dirty     bool    // a transaction is open and wants RSET
+	next      *waiter // who is handed the session after the present message
+	announced bool    // the commands for the message after the present one are sent
+	broken    bool    // not to be used again
+	stale     bool    // died in the pool: nothing of the present message was accepted
 	idleSince time.Time
 }
 
@@ -40,7 +43,7 @@ func (s *SMTP) connect(ctx context.Context) (*smtpSession, *smtpError) {
 	if err != nil {
 		return nil, failed(stageConnect, err)
 	}
-	session := &smtpSession{raw: raw, config: &s.config}
+	session := &smtpSession{raw: raw, config: &s.config, pool: s.pool}
 	defer context.AfterFunc(ctx, session.drop)()
 	if problem := session.open(ctx, s.tls); problem != nil {
 		session.drop()

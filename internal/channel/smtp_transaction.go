@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -15,7 +16,7 @@ const lastWords = 100 * time.Millisecond
 // before and ended before it accepted anything of this message: another one
 // may then be tried at once.
 func (c *smtpSession) send(ctx context.Context, l *letter) (string, *smtpError) {
-	if l.utf8 && (!c.utf8 || !c.eightBit) {
+	if !c.carries(l) {
 		return "", &smtpError{at: stageMail, err: errNoSMTPUTF8}
 	}
 	stop := context.AfterFunc(ctx, c.drop)
@@ -40,25 +41,33 @@ type command struct {
 	line string
 }
 
-// announce says who the message is from and for, and asks to send it. It
-// returns nil after 354 only. Where the server takes commands in groups (RFC
-// 2920) all of it is one round trip.
-func (c *smtpSession) announce(ctx context.Context, l *letter) *smtpError {
-	commands := []command{
-		{stageReset, "RSET"},
+// carries says whether a letter can go over the session.
+func (c *smtpSession) carries(l *letter) bool { return !l.utf8 || c.utf8 && c.eightBit }
+
+// announcement is what comes before the content.
+func (c *smtpSession) announcement(l *letter) []command {
+	return []command{
 		{stageMail, c.mailCommand(l)},
 		{stageRecipient, "RCPT TO:" + l.recipient},
 		{stageData, "DATA"},
 	}
-	if !c.dirty {
-		commands = commands[1:]
+}
+
+// announce says who the message is from and for, and asks to send it. It
+// returns nil after 354 only. Where the server takes commands in groups (RFC
+// 2920) all of it is one round trip.
+func (c *smtpSession) announce(ctx context.Context, l *letter) *smtpError {
+	commands := c.announcement(l)
+	if c.dirty {
+		commands = slices.Insert(commands, 0, command{stageReset, "RSET"})
 	}
 	c.allow(ctx)
-	if c.pipelining {
+	if c.pipelining && !c.announced {
 		if err := c.write(commands...); err != nil {
 			return c.refusedAt(ctx, failed(commands[0].at, err))
 		}
 	}
+	c.announced = false
 	for _, command := range commands {
 		c.allow(ctx)
 		if !c.pipelining {
@@ -148,11 +157,15 @@ func (c *smtpSession) reply(at stage) (string, *smtpError) {
 // known exactly: bufio counts them, and so does crypto/tls, in whole records,
 // of which half a one is worth nothing. As long as the dot is not among them
 // the server cannot have the message.
+//
+// Where somebody waits for a session, the commands for that message travel
+// behind the dot (RFC 2920, section 3.1), which spares it a write and a wait.
+// Of its content nothing does.
 func (c *smtpSession) transmit(ctx context.Context, l *letter) (string, *smtpError) {
 	c.dirty = false // after the dot, whatever the answer, no transaction is open
 	_ = c.raw.SetDeadline(earliest(ctx, c.config.AnswerTimeout))
 	w := c.text().W
-	n, err := w.Write(l.content)
+	n, err := w.Write(c.withNext(l.content))
 	if err == nil {
 		err = w.Flush()
 	}
@@ -168,6 +181,22 @@ func (c *smtpSession) transmit(ctx context.Context, l *letter) (string, *smtpErr
 		c.broken = true // it said something else: who knows what it says next
 	}
 	return words, problem
+}
+
+// withNext is content, and the commands for the message that follows it if one
+// waits.
+func (c *smtpSession) withNext(content []byte) []byte {
+	if !c.pipelining || c.used+1 >= c.config.MaxMessages {
+		return content
+	}
+	if c.next = c.pool.next(); c.next == nil || !c.carries(c.next.letter) {
+		return content
+	}
+	c.announced = true
+	for _, command := range c.announcement(c.next.letter) {
+		content = append(append(content, command.line...), "\r\n"...)
+	}
+	return content
 }
 
 // brokenOff asks the server, which has not got the final dot, for the reason it
