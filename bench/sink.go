@@ -29,8 +29,49 @@ func newSink() (*sink, error) {
 	s.addr = l.Addr().String()
 	s.smtp = smtp.NewServer(s)
 	s.smtp.Domain = "sink.example"
-	go func() { _ = s.smtp.Serve(l) }()
+	go func() { _ = s.smtp.Serve(groupingListener{l}) }()
 	return s, nil
+}
+
+// A groupingListener has the answers to commands that came together leave
+// together, as RFC 2920 (3.2) wants it and mail servers do; go-smtp writes each.
+type groupingListener struct{ net.Listener }
+
+func (l groupingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &groupingConn{Conn: conn}, err
+}
+
+// A groupingConn keeps what is written until more is wanted to read.
+type groupingConn struct {
+	net.Conn
+	answers []byte
+}
+
+func (c *groupingConn) Write(p []byte) (int, error) {
+	c.answers = append(c.answers, p...)
+	return len(p), nil
+}
+
+func (c *groupingConn) Read(p []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *groupingConn) Close() error {
+	_ = c.flush() // the client may be gone
+	return c.Conn.Close()
+}
+
+func (c *groupingConn) flush() error {
+	if len(c.answers) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(c.answers)
+	c.answers = c.answers[:0]
+	return err
 }
 
 // NewSession begins one client's dialogue.
