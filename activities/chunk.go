@@ -214,7 +214,7 @@ func (a *Activities) succeedChunk(ctx context.Context, j job, c *chunk, last *no
 	begun := context.WithoutCancel(ctx)
 	claim := a.nextChunk(j, c, token)
 	if over := last.Deadline.Add(clockSkew); claim.At.Before(over) {
-		return &laterError{after: over.Sub(claim.At), cause: "an earlier attempt is in doubt until its deadline"}
+		return inDoubt(over.Sub(claim.At))
 	}
 	if err := a.readEnded(begun, c); err != nil {
 		return err

@@ -179,7 +179,7 @@ func follow(j job, claim, first, last *notify.Claim) error {
 		return &endError{state: closedState(last), reason: last.Closed, attempts: last.Attempts}
 	case last.Outcome == nil:
 		if over := last.Deadline.Add(clockSkew); claim.At.Before(over) {
-			return &laterError{after: over.Sub(claim.At), cause: "an earlier attempt is in doubt until its deadline"}
+			return inDoubt(over.Sub(claim.At))
 		}
 		attempt.Error = senderStopped
 	default:

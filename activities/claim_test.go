@@ -93,10 +93,10 @@ func TestADoubtIsResentOnlyAfterTheDeadlineAndMarked(t *testing.T) {
 	_, err = w.attempt(t.Context(), n, true)
 	var later *laterError
 	require.ErrorAs(t, err, &later)
-	require.Equal(t, DefaultPatience+clockSkew, later.after)
+	require.Equal(t, DefaultPatience+clockSkew, later.atMost)
 	require.Len(t, w.provider.sent, 1, "nothing is sent while the first sender may live")
 
-	w.clock.advance(later.after)
+	w.clock.advance(later.atMost)
 	d, err := w.attempt(t.Context(), n, true)
 	require.NoError(t, err)
 	require.Equal(t, notify.StateSent, d.State)
@@ -298,6 +298,19 @@ func TestWaitIsDueWhenTheNotificationExpires(t *testing.T) {
 	asked := (*wait)(nil).with(j, now, &laterError{after: 30 * time.Second})
 	require.Equal(t, 30*time.Second, asked.delay(1))
 	require.Zero(t, asked.with(j, now, errors.New("no words on when")).delay(1))
+}
+
+func TestADoubtIsLookedAtByThePolicyAndWhenItIsOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	j := job{notification: w.notification(notify.Recipient{UserID: "ann"})}
+	now := w.Now()
+	doubt := (*wait)(nil).with(j, now, inDoubt(20*time.Second))
+	require.Zero(t, doubt.delay(5), "16 s")
+	require.Equal(t, 20*time.Second, doubt.delay(6))
+	doubt = doubt.with(j, now, inDoubt(10*time.Second)).with(j, now, &laterError{atMost: soonBackoff})
+	require.Equal(t, 10*time.Second, doubt.delay(5))
+	require.Zero(t, doubt.delay(4), "8 s")
 }
 
 func TestRecountWaitsForTheNotificationToEnd(t *testing.T) {

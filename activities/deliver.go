@@ -246,30 +246,32 @@ type wait struct {
 	cause     error
 	failed    error         // a delivery's that does not wait, but could not be looked at
 	after     time.Duration // as asked for by whoever refused; 0: by the policy
-	soon      bool          // within soonBackoff
+	atMost    time.Duration // the policy's wait is cut to this; 0: it is not
 	blocked   bool          // a whole chunk could not be begun
 	tillDeath time.Duration // until the notification expires; not positive when it has
 }
 
 // with adds one more delivery that has to wait: the shortest wait counts.
 func (w *wait) with(j job, now time.Time, err error) *wait {
-	var after time.Duration
-	var soon bool
+	var after, atMost time.Duration
 	var later *laterError
 	if errors.As(err, &later) {
-		after, soon = later.after, later.soon
+		after, atMost = later.after, later.atMost
 	}
 	var failed error
 	if later == nil {
 		failed = err
 	}
 	if w == nil {
-		return &wait{cause: err, failed: failed, after: after, soon: soon, tillDeath: j.notification.ExpiresAt.Sub(now)}
+		return &wait{cause: err, failed: failed, after: after, atMost: atMost, tillDeath: j.notification.ExpiresAt.Sub(now)}
 	}
 	if w.failed == nil {
 		w.failed = failed
 	}
-	w.after, w.soon = min(w.after, after), w.soon || soon
+	w.after = min(w.after, after)
+	if w.atMost == 0 || 0 < atMost && atMost < w.atMost {
+		w.atMost = atMost
+	}
 	return w
 }
 
@@ -281,8 +283,8 @@ func (w *wait) delay(attempt int32) time.Duration {
 		policy = InitialBackoff << (attempt - 1)
 	}
 	delay := max(w.after, policy)
-	if w.soon && w.after == 0 && policy > soonBackoff {
-		return min(soonBackoff, max(w.tillDeath, time.Millisecond))
+	if w.atMost > 0 && w.after == 0 && policy > w.atMost {
+		return min(w.atMost, max(w.tillDeath, time.Millisecond))
 	}
 	if w.tillDeath > 0 && w.tillDeath < delay {
 		return w.tillDeath + time.Millisecond
@@ -292,12 +294,18 @@ func (w *wait) delay(attempt int32) time.Duration {
 
 // A laterError is a delivery that cannot go on now, and when it can.
 type laterError struct {
-	after time.Duration // 0: by the retry policy
-	soon  bool          // nothing was tried: to ask again costs little, and is not put off for long
-	cause string
+	after  time.Duration // 0: by the retry policy
+	atMost time.Duration // what the policy's wait is cut to, since to ask again costs little; 0: it is not
+	cause  string
 }
 
 func (e *laterError) Error() string { return e.cause }
+
+// inDoubt is how a delivery waits of which an earlier attempt has no outcome yet:
+// its sender may be slow only, so it is looked at before the time is over, too.
+func inDoubt(over time.Duration) *laterError {
+	return &laterError{atMost: over, cause: "an earlier attempt is in doubt until its deadline"}
+}
 
 // retryable maps an error to Temporal. Belfry's errors carry no text that must
 // not be seen there; all of them may be gone the next time.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -33,7 +34,34 @@ var binary string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// Tests run side by side, as many as the lanes let through. Those that mostly
+// wait, such as a minute for a doubt to be over, have a lane of their own: so
+// the machine has something to do meanwhile, and not too much at a time.
+var busyLane, idleLane = make(lane, 4), make(lane, 4)
+
+// atOnce lets all tests come to the lanes.
+const atOnce = "1000"
+
+type lane chan struct{}
+
+var lanes sync.Map // by test
+
+// enter waits for a test's turn, if it has not had it. The turn ends with the test.
+func (l lane) enter(t *testing.T) {
+	t.Helper()
+	if _, has := lanes.LoadOrStore(t, l); has {
+		return
+	}
+	l <- struct{}{}
+	t.Cleanup(func() { <-l })
+}
+
 func run(m *testing.M) int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if binary = os.Getenv("E2E_BINARY"); binary != "" {
 		return m.Run()
 	}
@@ -168,6 +196,7 @@ type belfry struct {
 // newBelfry prepares one; run starts its processes.
 func newBelfry(t *testing.T) *belfry {
 	t.Helper()
+	busyLane.enter(t)
 	addr := freeAddr(t)
 	return &belfry{t: t, url: "http://" + addr, variables: map[string]string{
 		"BELFRY_HTTP_ADDR":   addr,

@@ -78,6 +78,7 @@ func toMany(t *testing.T) int { return chaos(t, "CHAOS_RECIPIENTS", 1500) }
 
 func TestABroadcastWhoseProcessesAreKilled(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url())
 	processes := []*process{b.run("api"), b.run("worker")}
@@ -188,6 +189,7 @@ func TestABroadcastIsPausedAndResumed(t *testing.T) {
 // yet that the pages under way have nobody who works on them.
 func TestABroadcastPausedAfterItsWorkerDied(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url())
 	b.run("api")

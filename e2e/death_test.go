@@ -32,6 +32,7 @@ type stack struct {
 
 func newStack(t *testing.T, smtpURL string) *stack {
 	t.Helper()
+	busyLane.enter(t)
 	require.FileExists(t, stackBinary, "build it with `make bin/stack`, or run `make test`")
 	s := &stack{args: []string{"dev", "--data", t.TempDir(), "--belfry", binary, "--users", "../dev/users.yaml"}}
 	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "amqp", "idp", "oidc"} {
@@ -143,6 +144,7 @@ func (b *belfry) underLoad(domain string, notifications int, halfway func()) []s
 
 func TestTheWholeStackKilledUnderLoad(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	s := newStack(t, server.url())
 	s.up()
@@ -194,6 +196,7 @@ func requireEachHasMail(t *testing.T, taken map[string][]takenMail, deliveries [
 
 func TestAWorkerKilledUnderLoadIsReplacedByAnother(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url())
 	b.run("api")

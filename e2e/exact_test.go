@@ -17,6 +17,7 @@ import (
 // same deliveries.
 func TestASenderStoppedPastItsTimeOuts(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url())
 	b.run("api")

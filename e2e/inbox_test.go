@@ -140,6 +140,7 @@ func requireInboxes(t *testing.T, b *belfry, server *mailServer, ids []string, u
 // name, and one to an audience of them, over both channels.
 func TestInboxesOfManyWhoseWorkersAreKilled(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	const users = 600
 	server := newMailServer(t)
 	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url()).withUsers(users)
@@ -207,6 +208,7 @@ func TestInboxesOfAllUsersWhileNoMailGoesOut(t *testing.T) {
 // TestDirectItemsWhoseWorkerIsKilled sends to few at a time.
 func TestDirectItemsWhoseWorkerIsKilled(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	const users = 20
 	server := newMailServer(t)
 	b := newBelfry(t).with("BELFRY_SMTP_URL", server.url()).withUsers(users)

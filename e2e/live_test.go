@@ -240,6 +240,7 @@ func TestNewsComeLiveWhereverOneIsConnected(t *testing.T) {
 // An instance is killed under a stream of items to many users.
 func TestAnInstanceKilledUnderAStreamOfItems(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	const perUser = 10
 	n := chaos(t, "CHAOS_LISTENERS", 100)
 	a, users := newLive(t, n)

@@ -178,6 +178,7 @@ func (l *listening) said(subject, state string) bool {
 // and to many go out: neither holds anything up, and all is told in the end.
 func TestOutcomesWhileRabbitMQIsAwayAndWorkersDie(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	b := newEventful(t, server)
 	l := listenTo(t, b.variables["BELFRY_AMQP_URL"])

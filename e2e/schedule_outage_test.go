@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/amqptest"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -14,8 +15,10 @@ import (
 // the schedule's catch-up window and not beyond.
 func TestMissedRunsAreMadeUpForOnceEach(t *testing.T) {
 	t.Parallel()
+	idleLane.enter(t)
 	server := newMailServer(t)
 	s := newStack(t, server.url())
+	s.env = append(s.env, "BELFRY_AMQP_URL="+amqptest.NewURL(t)) // it has no part in this
 	s.up()
 	s.eventually("it has the welcome template", func() bool { return s.status(http.MethodGet, "/v1/templates/welcome", nil) == http.StatusOK })
 	domain, start := newDomain(), time.Now().Add(8*time.Second).UTC().Truncate(time.Second)

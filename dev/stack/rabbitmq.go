@@ -131,8 +131,8 @@ func (s *Stack) startRabbitMQ(ctx context.Context) error {
 		"RABBITMQ_PID_FILE":                   filepath.Join(dir, "pid"),
 		"RABBITMQ_LOG_BASE":                   dir,
 		"RABBITMQ_LOGS":                       "-",
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-		"RUNNING_UNDER_SYSTEMD":               "true", // has the script become the server
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none", // no busy waiting
+		"RUNNING_UNDER_SYSTEMD":               "true",                                                                                // has the script become the server
 	} {
 		env = append(env, name+"="+value)
 	}
