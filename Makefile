@@ -49,9 +49,10 @@ rabbitmq: ## Install what the tests need besides Go, RabbitMQ, python3-pika and 
 .PHONY: test
 test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
 	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"
-	@{ CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on -run Interleavings ./activities && \
+	@{ (cd dev && go test -race -vet=off -shuffle=on -timeout 10m ./...) & stack=$$!; \
+		CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on -run Interleavings ./activities && \
 		bin/stack exec --rabbitmq -- go test -race -vet=off -shuffle=on -parallel 5 -timeout 25m ./... && \
-		cd dev && go test -race -vet=off -shuffle=on -timeout 10m ./...; } 2>&1 | tee .tools/test.log || \
+		wait $$stack || { wait $$stack; false; }; } 2>&1 | tee .tools/test.log || \
 		{ echo "failed, in short:"; grep -E '^ *--- FAIL|^FAIL|^panic:|^[[:blank:]]+Test[^:]*\([0-9ms]+\)$$|DATA RACE' .tools/test.log; exit 1; }
 
 FUZZTIME ?= 30s
@@ -77,7 +78,7 @@ bench: $(if $(filter intake%,$(SCENARIO)),rabbitmq) bin/belfry bin/stack .tools/
 
 .PHONY: chaos
 chaos: rabbitmq bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000, streams of 5,000 events, 200 latencies of live items
-	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 CHAOS_EACH=10 CHAOS_LATENCIES=200 \
+	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 CHAOS_EACH=10 CHAOS_LATENCIES=200 CHAOS_LISTENERS=100 CHAOS_LOAD=200 \
 		bin/stack exec --rabbitmq -- go test -race -v -timeout 90m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast|Events|Cinema|ClientsThat|ClientThat' ./e2e
 
 .PHONY: soak

@@ -151,9 +151,10 @@ func TestTheWholeStackKilledUnderLoad(t *testing.T) {
 	s.eventually("it has the welcome template", func() bool { return s.status(http.MethodGet, "/v1/templates/welcome", nil) == http.StatusOK })
 	domain := newDomain()
 
-	ids := s.underLoad(domain, 200, s.killAll)
+	load := chaos(t, "CHAOS_LOAD", 120)
+	ids := s.underLoad(domain, load, s.killAll)
 	require.NotEmpty(t, ids)
-	require.Less(t, len(ids), 200, "some were refused while all was down")
+	require.Less(t, len(ids), load, "some were refused while all was down")
 	s.up()
 	for _, id := range ids {
 		require.Equal(t, notify.Counts{Total: 3, Sent: 3}, s.waitLong(id).Counts)
@@ -205,13 +206,14 @@ func TestAWorkerKilledUnderLoadIsReplacedByAnother(t *testing.T) {
 	b.ready()
 	domain := newDomain()
 
-	ids := b.underLoad(domain, 200, first.kill)
-	require.Len(t, ids, 200)
+	load := chaos(t, "CHAOS_LOAD", 120)
+	ids := b.underLoad(domain, load, first.kill)
+	require.Len(t, ids, load)
 	for _, id := range ids {
 		require.Equal(t, notify.Counts{Total: 3, Sent: 3}, b.waitLong(id).Counts)
 	}
 	requireEveryoneHasMail(t, b, server, ids)
-	require.Len(t, server.mails(), 600)
+	require.Len(t, server.mails(), 3*load)
 }
 
 func TestWhatIsRecordedAsSentIsNotSentAgain(t *testing.T) {

@@ -169,7 +169,7 @@ func TestInboxesOfManyWhoseWorkersAreKilled(t *testing.T) {
 	for _, id := range ids {
 		require.Equal(t, notify.Counts{Total: 2 * users, Sent: 2 * users}, b.waitWithin(id, 10*patience).Counts)
 	}
-	requireInboxes(t, b, server, ids, users, 11)
+	requireInboxes(t, b, server, ids, users, 53)
 }
 
 // sent is how many deliveries of notifications were sent so far.
@@ -202,7 +202,7 @@ func TestInboxesOfAllUsersWhileNoMailGoesOut(t *testing.T) {
 	require.Equal(t, notify.Counts{Total: 2 * users, Sent: users, Queued: users}, n.Counts)
 	server.refuse(nil)
 	require.Equal(t, notify.Counts{Total: 2 * users, Sent: 2 * users}, b.waitWithin(ids[0], 10*patience).Counts)
-	requireInboxes(t, b, server, ids, users, 11)
+	requireInboxes(t, b, server, ids, users, 53)
 }
 
 // TestDirectItemsWhoseWorkerIsKilled sends to few at a time.

@@ -242,7 +242,7 @@ func TestAnInstanceKilledUnderAStreamOfItems(t *testing.T) {
 	t.Parallel()
 	idleLane.enter(t)
 	const perUser = 10
-	n := chaos(t, "CHAOS_LISTENERS", 100)
+	n := chaos(t, "CHAOS_LISTENERS", 40)
 	a, users := newLive(t, n)
 	b := a.another()
 	doomed := a.run("api")
