@@ -51,7 +51,7 @@ test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real 
 	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"
 	@{ (cd dev && go test -race -vet=off -shuffle=on -timeout 10m ./...) & stack=$$!; \
 		CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on -run Interleavings ./activities && \
-		bin/stack exec --rabbitmq -- go test -race -vet=off -shuffle=on -parallel 5 -timeout 25m ./... && \
+		bin/stack exec --rabbitmq -- go test -race -vet=off -shuffle=on -parallel 5 -timeout 25m ./e2e ./... && \
 		wait $$stack || { wait $$stack; false; }; } 2>&1 | tee .tools/test.log || \
 		{ echo "failed, in short:"; grep -E '^ *--- FAIL|^FAIL|^panic:|^[[:blank:]]+Test[^:]*\([0-9ms]+\)$$|DATA RACE' .tools/test.log; exit 1; }
 
