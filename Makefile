@@ -48,7 +48,7 @@ rabbitmq: ## Install what the tests need besides Go, RabbitMQ, python3-pika and 
 # makes that take minutes, and by chance with it. `make lint` vets.
 .PHONY: test
 test: rabbitmq bin/belfry bin/stack $(temporal) ## Run every test, against real servers
-	@echo "running all tests; a package is printed when its tests are over (e2e: some minutes)"
+	@echo "running all tests; but for the first ones, no package is printed until e2e is over, in 5 to 8 minutes"
 	@{ (cd dev && go test -race -vet=off -shuffle=on -timeout 10m ./...) & stack=$$!; \
 		CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on -run Interleavings ./activities && \
 		bin/stack exec --rabbitmq -- go test -race -vet=off -shuffle=on -parallel 5 -timeout 25m ./e2e ./... && \

@@ -220,7 +220,7 @@ func TestWhoseTurnHasNotComeIsLeftWithoutAnAttempt(t *testing.T) {
 
 	result, next := w.broadcast(t.Context(), n, page, false)
 	require.Equal(t, notify.Counts{Total: 101, Sent: 20, Queued: 81}, result.Counts)
-	require.Equal(t, soonBackoff, next.atMost)
+	require.True(t, next.soon)
 	require.Len(t, w.ledger.chunks, 2, "a chunk of which no message can go out is not claimed")
 
 	limited.left = 1000

@@ -59,7 +59,7 @@ func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, bef
 		}
 		after = max(after, wait)
 	}
-	return &laterError{after: after, atMost: soonBackoff, cause: "no provider can take a message now"}
+	return &laterError{after: after, soon: true, cause: "no provider can take a message now"}
 }
 
 // paceWait is how long a message may wait in memory for its turn by the

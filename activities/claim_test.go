@@ -93,10 +93,10 @@ func TestADoubtIsResentOnlyAfterTheDeadlineAndMarked(t *testing.T) {
 	_, err = w.attempt(t.Context(), n, true)
 	var later *laterError
 	require.ErrorAs(t, err, &later)
-	require.Equal(t, DefaultPatience+clockSkew, later.atMost)
+	require.Equal(t, DefaultPatience+clockSkew, later.after)
 	require.Len(t, w.provider.sent, 1, "nothing is sent while the first sender may live")
 
-	w.clock.advance(later.atMost)
+	w.clock.advance(later.after)
 	d, err := w.attempt(t.Context(), n, true)
 	require.NoError(t, err)
 	require.Equal(t, notify.StateSent, d.State)
@@ -305,12 +305,17 @@ func TestADoubtIsLookedAtByThePolicyAndWhenItIsOver(t *testing.T) {
 	w := newWorld()
 	j := job{notification: w.notification(notify.Recipient{UserID: "ann"})}
 	now := w.Now()
-	doubt := (*wait)(nil).with(j, now, inDoubt(20*time.Second))
-	require.Zero(t, doubt.delay(5), "16 s")
-	require.Equal(t, 20*time.Second, doubt.delay(6))
-	doubt = doubt.with(j, now, inDoubt(10*time.Second)).with(j, now, &laterError{atMost: soonBackoff})
-	require.Equal(t, 10*time.Second, doubt.delay(5))
-	require.Zero(t, doubt.delay(4), "8 s")
+	doubts := func(now time.Time) *wait {
+		return (*wait)(nil).with(j, now, inDoubt(30*time.Second)).with(j, now, inDoubt(20*time.Second))
+	}
+	require.Zero(t, doubts(now).delay(5), "16 s by the policy")
+	require.Equal(t, 20*time.Second, doubts(now).delay(6))
+	require.Equal(t, 10*time.Second+time.Millisecond, doubts(j.notification.ExpiresAt.Add(-10*time.Second)).delay(6))
+	require.Equal(t, 20*time.Second, doubts(j.notification.ExpiresAt.Add(time.Hour)).delay(6), "expired or not")
+
+	asked := &laterError{after: time.Hour}
+	require.Equal(t, 20*time.Second, doubts(now).with(j, now, asked).delay(1), "whoever asked is not asked before")
+	require.Zero(t, doubts(now).with(j, now, errors.New("no words on when")).delay(1))
 }
 
 func TestRecountWaitsForTheNotificationToEnd(t *testing.T) {

@@ -246,32 +246,31 @@ type wait struct {
 	cause     error
 	failed    error         // a delivery's that does not wait, but could not be looked at
 	after     time.Duration // as asked for by whoever refused; 0: by the policy
-	atMost    time.Duration // the policy's wait is cut to this; 0: it is not
+	soon      bool          // within soonBackoff
+	early     bool          // sooner than after, where the policy says so
 	blocked   bool          // a whole chunk could not be begun
 	tillDeath time.Duration // until the notification expires; not positive when it has
 }
 
 // with adds one more delivery that has to wait: the shortest wait counts.
 func (w *wait) with(j job, now time.Time, err error) *wait {
-	var after, atMost time.Duration
+	var after time.Duration
+	var soon, early bool
 	var later *laterError
 	if errors.As(err, &later) {
-		after, atMost = later.after, later.atMost
+		after, soon, early = later.after, later.soon, later.early
 	}
 	var failed error
 	if later == nil {
 		failed = err
 	}
 	if w == nil {
-		return &wait{cause: err, failed: failed, after: after, atMost: atMost, tillDeath: j.notification.ExpiresAt.Sub(now)}
+		return &wait{cause: err, failed: failed, after: after, soon: soon, early: early, tillDeath: j.notification.ExpiresAt.Sub(now)}
 	}
 	if w.failed == nil {
 		w.failed = failed
 	}
-	w.after = min(w.after, after)
-	if w.atMost == 0 || 0 < atMost && atMost < w.atMost {
-		w.atMost = atMost
-	}
+	w.after, w.soon, w.early = min(w.after, after), w.soon || soon, w.early && early
 	return w
 }
 
@@ -282,29 +281,33 @@ func (w *wait) delay(attempt int32) time.Duration {
 	if attempt < 10 { // 2^10 s is over the cap
 		policy = InitialBackoff << (attempt - 1)
 	}
-	delay := max(w.after, policy)
-	if w.atMost > 0 && w.after == 0 && policy > w.atMost {
-		return min(w.atMost, max(w.tillDeath, time.Millisecond))
+	after := w.after
+	if w.early && policy < after {
+		after = 0
 	}
-	if w.tillDeath > 0 && w.tillDeath < delay {
+	if w.soon && after == 0 && policy > soonBackoff {
+		return min(soonBackoff, max(w.tillDeath, time.Millisecond))
+	}
+	if w.tillDeath > 0 && w.tillDeath < cmp.Or(after, policy) {
 		return w.tillDeath + time.Millisecond
 	}
-	return w.after
+	return after
 }
 
 // A laterError is a delivery that cannot go on now, and when it can.
 type laterError struct {
-	after  time.Duration // 0: by the retry policy
-	atMost time.Duration // what the policy's wait is cut to, since to ask again costs little; 0: it is not
-	cause  string
+	after time.Duration // 0: by the retry policy
+	soon  bool          // nothing was tried: to ask again costs little, and is not put off for long
+	early bool          // it may be possible before, too: by the retry policy
+	cause string
 }
 
 func (e *laterError) Error() string { return e.cause }
 
-// inDoubt is how a delivery waits of which an earlier attempt has no outcome yet:
-// its sender may be slow only, so it is looked at before the time is over, too.
+// inDoubt has a delivery wait whose earlier attempt has no outcome yet: until that
+// attempt's time is over, but looked at before, since its sender may only be slow.
 func inDoubt(over time.Duration) *laterError {
-	return &laterError{atMost: over, cause: "an earlier attempt is in doubt until its deadline"}
+	return &laterError{after: over, early: true, cause: "an earlier attempt is in doubt until its deadline"}
 }
 
 // retryable maps an error to Temporal. Belfry's errors carry no text that must

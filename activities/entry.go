@@ -198,11 +198,11 @@ func (s *chunkSender) turn() error {
 	if !s.spare.CompareAndSwap(true, false) {
 		var ready bool
 		if ready, after = readyAtPace(s.going, s.pace, s.provider, s.high); !ready {
-			return &laterError{after: after, atMost: soonBackoff, cause: "no provider can take a message now"}
+			return &laterError{after: after, soon: true, cause: "no provider can take a message now"}
 		}
 	}
 	if s.late() {
-		return &laterError{atMost: soonBackoff, cause: "its chunk took too long"}
+		return &laterError{soon: true, cause: "its chunk took too long"}
 	}
 	return nil
 }

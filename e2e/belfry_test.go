@@ -39,17 +39,17 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 // the machine has something to do meanwhile, and not too much at a time.
 var busyLane, idleLane = make(lane, 4), make(lane, 4)
 
-// atOnce lets all tests come to the lanes.
+// atOnce lets all tests come to the lanes, in place of what -parallel says.
 const atOnce = "1000"
 
 type lane chan struct{}
 
-var lanes sync.Map // by test
+var entered sync.Map // the tests that are in a lane
 
-// enter waits for a test's turn, if it has not had it. The turn ends with the test.
+// enter waits for a test's turn, unless it is in a lane. The turn ends with the test.
 func (l lane) enter(t *testing.T) {
 	t.Helper()
-	if _, has := lanes.LoadOrStore(t, l); has {
+	if _, is := entered.LoadOrStore(t, true); is {
 		return
 	}
 	l <- struct{}{}

@@ -91,6 +91,7 @@ func TestEventsOverConnectionsThatBreak(t *testing.T) {
 // what it had on disk.
 func TestEventsOverARabbitMQThatIsStopped(t *testing.T) {
 	t.Parallel()
+	busyLane.enter(t)
 	rabbitmq := newBroker(t)
 	rabbitmq.up()
 	server := newMailServer(t)

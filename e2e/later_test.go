@@ -300,7 +300,7 @@ func TestTheWholeStackKilledWhileNotificationsWait(t *testing.T) {
 	t.Parallel()
 	server := newMailServer(t)
 	s := newStack(t, server.url())
-	s.env = append(s.env, "BELFRY_AMQP_URL="+amqptest.NewURL(t)) // it has no part in this
+	s.env = append(s.env, "BELFRY_AMQP_URL="+amqptest.NewURL(t)) // else it starts one of its own
 	s.up()
 	at := time.Now().Add(8 * time.Second).UTC()
 	ids := make([]string, 100)

@@ -24,6 +24,7 @@ import (
 // newLive prepares a Belfry whose idp knows n users.
 func newLive(t *testing.T, n int) (b *belfry, users []string) {
 	t.Helper()
+	busyLane.enter(t)
 	var file strings.Builder
 	for i := range n {
 		id := uuid.NewString()

@@ -35,6 +35,9 @@ type broker struct {
 // installHint says how to get RabbitMQ.
 const installHint = "install it (Debian: apt-get install rabbitmq-server, macOS: brew install rabbitmq), or set " + envAMQP
 
+// noBusyWaiting has Erlang's schedulers sleep when they have nothing to do.
+const noBusyWaiting = "+sbwt none +sbwtdcpu none +sbwtdio none"
+
 // chooseBroker finds a RabbitMQ, or says why there is none.
 func (c *Config) chooseBroker() (broker, error) {
 	if c.Broker == NoBroker || environ(c.Environ).given(envAMQP) {
@@ -131,8 +134,8 @@ func (s *Stack) startRabbitMQ(ctx context.Context) error {
 		"RABBITMQ_PID_FILE":                   filepath.Join(dir, "pid"),
 		"RABBITMQ_LOG_BASE":                   dir,
 		"RABBITMQ_LOGS":                       "-",
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none", // no busy waiting
-		"RUNNING_UNDER_SYSTEMD":               "true",                                                                                // has the script become the server
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} " + noBusyWaiting,
+		"RUNNING_UNDER_SYSTEMD":               "true", // has the script become the server
 	} {
 		env = append(env, name+"="+value)
 	}

@@ -115,8 +115,8 @@ func (s *SMTP) Send(ctx context.Context, m notify.Message) notify.Outcome {
 }
 
 // Close says goodbye on idle connections and waits for that, a second at most.
-// Connections in use are closed as their messages end; a later Send is
-// transient. It always returns nil.
+// Connections in use are closed as their messages end, and those announced
+// behind them; a later Send is transient. It always returns nil.
 func (s *SMTP) Close() error {
 	s.pool.close()
 	return nil

@@ -3,22 +3,30 @@ package channel
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
 const grouping = "250-mail.test\r\n250-PIPELINING\r\n250 8BITMIME"
 
+func oneConnection(c *SMTPConfig) { c.MaxConnections, c.MaxMessages = 1, 10_000 }
+
 // What becomes of a message whose commands travelled behind the content of
 // another one, whatever becomes of that.
 func TestMessageAnnouncedBehindAnother(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		script        answers // "dot, more behind it" is that of the other message
+		script        answers // dotInGroup is of the other message
 		other, second notify.OutcomeKind
 		dialled       int
 	}{
@@ -38,8 +46,8 @@ func TestMessageAnnouncedBehindAnother(t *testing.T) {
 			t.Parallel()
 			test.script["EHLO"] = grouping
 			server := serve(t, test.script, answers{})
-			p := server.provider(func(c *SMTPConfig) { c.MaxConnections = 1 })
-			other, second := sendBehind(t.Context(), p, hello())
+			p := server.provider(oneConnection)
+			other, second := sendBehind(t, p, func() notify.Outcome { return p.Send(t.Context(), hello()) })
 			require.Equal(t, test.other, other)
 			require.Equal(t, test.second, second().Kind)
 			require.Equal(t, test.dialled, server.count())
@@ -48,29 +56,26 @@ func TestMessageAnnouncedBehindAnother(t *testing.T) {
 	}
 }
 
-// sendBehind sends messages over the only connection until m waits for it and
-// is announced behind one, of which it gives the outcome.
-func sendBehind(ctx context.Context, p *SMTP, m notify.Message) (other notify.OutcomeKind, second func() notify.Outcome) {
+// sendBehind sends messages over the only connection until the one that send sends
+// waits for it and is announced behind another one, of which it gives the outcome.
+func sendBehind(t *testing.T, p *SMTP, send func() notify.Outcome) (other notify.OutcomeKind, second func() notify.Outcome) {
+	t.Helper()
 	l, err := p.compose(hello())
-	if err != nil {
-		panic(err)
-	}
-	session, problem := p.pool.take(context.WithoutCancel(ctx), l)
-	if problem != nil {
-		panic(problem.detail())
-	}
+	require.NoError(t, err)
+	session, problem := p.pool.take(t.Context(), l)
+	require.Nil(t, problem)
 	outcome := make(chan notify.Outcome, 1)
-	go func() { outcome <- p.Send(ctx, m) }()
-	for session.next == nil {
-		_, problem = session.send(context.WithoutCancel(ctx), l)
+	go func() { outcome <- send() }()
+	for problem == nil && session.next == nil {
+		_, problem = session.send(t.Context(), l)
 	}
+	require.NotNil(t, session.next, "nobody was announced")
 	other = sent
 	if problem != nil {
 		other = problem.outcome().Kind
 	}
-	var once sync.Once
 	return other, func() notify.Outcome {
-		once.Do(func() { p.pool.give(session) })
+		p.pool.give(session)
 		return <-outcome
 	}
 }
@@ -78,9 +83,9 @@ func sendBehind(ctx context.Context, p *SMTP, m notify.Message) (other notify.Ou
 func TestAnnouncedMessageIsGivenUp(t *testing.T) {
 	t.Parallel()
 	server := serve(t, answers{"EHLO": grouping})
-	p := server.provider(func(c *SMTPConfig) { c.MaxConnections = 1 })
+	p := server.provider(oneConnection)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, second := sendBehind(ctx, p, hello())
+	_, second := sendBehind(t, p, func() notify.Outcome { return p.Send(ctx, hello()) })
 	before := len(server.received())
 	cancel()
 	got := second()
@@ -88,16 +93,16 @@ func TestAnnouncedMessageIsGivenUp(t *testing.T) {
 	require.Equal(t, "wait for a connection: the attempt was cancelled", got.Detail)
 	require.Len(t, server.received(), before, "nothing of its content went out")
 	require.Equal(t, sent, p.Send(t.Context(), hello()).Kind)
-	require.Equal(t, 2, server.count(), "the server waited for content on the first")
+	require.Equal(t, 2, server.count(), "on the first one the server waited for content")
 }
 
 func TestMessageThatTheSessionCannotCarryIsNotAnnounced(t *testing.T) {
 	t.Parallel()
 	server := serve(t, answers{"EHLO": grouping})
-	p := server.provider(func(c *SMTPConfig) { c.MaxConnections = 1 })
+	p := server.provider(oneConnection)
 	m := hello()
 	m.Address = "däda@example.org"
-	other, second := sendBehind(t.Context(), p, m)
+	other, second := sendBehind(t, p, func() notify.Outcome { return p.Send(t.Context(), m) })
 	require.Equal(t, sent, other)
 	require.Equal(t, notify.ReasonBadAddress, second().Reason)
 	require.Equal(t, sent, p.Send(t.Context(), hello()).Kind)
@@ -138,15 +143,84 @@ func TestMessagesInGroups(t *testing.T) {
 
 func TestNobodyIsAnnouncedOnceClosed(t *testing.T) {
 	t.Parallel()
-	server := serve(t, answers{"EHLO": grouping, "dot": gate + "250 ok"})
-	p := server.provider(func(c *SMTPConfig) { c.MaxConnections = 1 })
-	first, second := make(chan notify.Outcome, 1), make(chan notify.Outcome, 1)
-	go func() { first <- p.Send(t.Context(), hello()) }()
-	<-server.reached
+	server := serve(t, answers{"EHLO": grouping})
+	p := server.provider(oneConnection)
+	l, err := p.compose(hello())
+	require.NoError(t, err)
+	session, problem := p.pool.take(t.Context(), l)
+	require.Nil(t, problem)
 	require.NoError(t, p.Close())
-	go func() { second <- p.Send(t.Context(), hello()) }()
-	close(server.proceed)
-	require.Equal(t, sent, (<-first).Kind)
-	require.Contains(t, (<-second).Detail, "the provider is closed")
-	require.Len(t, server.received(), 1)
+	outcome := make(chan notify.Outcome, 1)
+	go func() { outcome <- p.Send(t.Context(), hello()) }()
+	const messages = 100
+	for range messages {
+		_, problem = session.send(t.Context(), l)
+		require.Nil(t, problem)
+		require.Nil(t, session.next)
+	}
+	p.pool.give(session)
+	require.Contains(t, (<-outcome).Detail, "the provider is closed")
+	require.Len(t, server.received(), messages)
+}
+
+// A brokenConn takes so many bytes, and answers all the same.
+type brokenConn struct {
+	net.Conn
+	takes  int
+	answer io.Reader
+}
+
+func (c *brokenConn) Write(p []byte) (int, error) {
+	n := min(len(p), c.takes)
+	if c.takes -= n; n < len(p) {
+		return n, io.ErrClosedPipe
+	}
+	return n, nil
+}
+
+func (c *brokenConn) Read(p []byte) (int, error)      { return c.answer.Read(p) }
+func (c *brokenConn) SetDeadline(time.Time) error     { return nil }
+func (c *brokenConn) SetReadDeadline(time.Time) error { return nil }
+func (c *brokenConn) Close() error                    { return nil }
+
+// How far a write of content with commands behind it got says what is known.
+func TestOutcomeOfAGroupCutShort(t *testing.T) {
+	t.Parallel()
+	const large = 100_000 // more than is buffered
+	for _, size := range []int{100, large} {
+		var l letter
+		l.finish([]byte(strings.Repeat("x", size)))
+		l.sender, l.recipient = "<a@example.com>", "<b@example.org>"
+		end := len(l.content)
+		for takes, want := range map[int]struct {
+			answer string
+			kind   notify.OutcomeKind
+		}{
+			0:         {"", transient},
+			l.dot:     {"", transient},
+			l.dot + 1: {"", unknown},
+			end - 1:   {"", unknown},
+			end:       {"250 ok\r\n", sent},
+			end + 1:   {"250 ok\r\n", sent},
+			end + 2:   {"550 no\r\n", permanent},
+			end + 3:   {"", unknown},
+			2 * large: {"250 ok\r\n", sent}, // all
+		} {
+			conn := &brokenConn{takes: takes, answer: strings.NewReader(want.answer)}
+			session := &smtpSession{
+				raw: conn, client: &smtp.Client{Text: textproto.NewConn(conn)}, pipelining: true,
+				config: &SMTPConfig{MaxMessages: 10, AnswerTimeout: time.Minute}, pool: newSMTPPool(nil, 1, 10, time.Minute),
+			}
+			session.pool.waiting = make(chan *waiter, 1)
+			session.pool.waiting <- &waiter{letter: &l}
+			_, problem := session.transmit(t.Context(), &l)
+			require.True(t, session.announced)
+			kind := sent
+			if problem != nil {
+				kind = problem.outcome().Kind
+			}
+			require.Equal(t, want.kind, kind, "%d of %d bytes and more", takes, end)
+			require.Equal(t, takes < 2*large, session.broken)
+		}
+	}
 }

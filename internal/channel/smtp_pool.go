@@ -28,8 +28,7 @@ type smtpPool struct {
 	leaving sync.WaitGroup // goroutines that say goodbye
 }
 
-// A waiter has a letter, and waits for the session on which it was announced
-// behind another one.
+// A waiter is somebody with a letter who waits for a session.
 type waiter struct {
 	letter  *letter
 	session chan *smtpSession
@@ -48,8 +47,9 @@ func newSMTPPool(
 	}
 }
 
-// take hands out an idle session or opens one. If all are in use it waits for
-// one, or until one that is in use announces the letter.
+// take hands out an idle session or opens one. If all are in use it waits: for
+// one to become free, or to be handed one when its present message is over. The
+// letter may be announced on that one already, so another is not waited for then.
 func (p *smtpPool) take(ctx context.Context, l *letter) (*smtpSession, *smtpError) {
 	if ctx.Err() != nil {
 		return nil, failed(stageWait, ctx.Err())
@@ -126,7 +126,7 @@ func (p *smtpPool) give(session *smtpSession) {
 		case next.session <- session:
 			return
 		case <-next.left:
-			session.broken = true // the server waits for a letter that nobody sends
+			session.broken = session.broken || session.announced // the server waits for content that does not come
 		}
 	}
 	if session.broken {

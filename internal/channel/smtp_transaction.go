@@ -21,8 +21,11 @@ func (c *smtpSession) send(ctx context.Context, l *letter) (string, *smtpError) 
 	}
 	stop := context.AfterFunc(ctx, c.drop)
 	problem := c.announce(ctx, l)
-	if !stop() && problem == nil {
-		problem = &smtpError{at: stageContent, err: ctx.Err()}
+	if !stop() { // it was dropped, or is about to be
+		c.broken = true
+		if problem == nil {
+			problem = &smtpError{at: stageContent, err: ctx.Err()}
+		}
 	}
 	words := ""
 	if problem == nil {
@@ -55,7 +58,8 @@ func (c *smtpSession) announcement(l *letter) []command {
 
 // announce says who the message is from and for, and asks to send it. It
 // returns nil after 354 only. Where the server takes commands in groups (RFC
-// 2920) all of it is one round trip.
+// 2920) all of it is one round trip; where that was sent behind the message
+// before, only the answers are read.
 func (c *smtpSession) announce(ctx context.Context, l *letter) *smtpError {
 	commands := c.announcement(l)
 	if c.dirty {
@@ -160,7 +164,7 @@ func (c *smtpSession) reply(at stage) (string, *smtpError) {
 //
 // Where somebody waits for a session, the commands for that message travel
 // behind the dot (RFC 2920, section 3.1), which spares it a write and a wait.
-// Of its content nothing does.
+// Its content does not.
 func (c *smtpSession) transmit(ctx context.Context, l *letter) (string, *smtpError) {
 	c.dirty = false // after the dot, whatever the answer, no transaction is open
 	_ = c.raw.SetDeadline(earliest(ctx, c.config.AnswerTimeout))
@@ -171,10 +175,11 @@ func (c *smtpSession) transmit(ctx context.Context, l *letter) (string, *smtpErr
 	}
 	if err != nil {
 		c.broken = true
-		if n-w.Buffered() <= l.dot {
+		if out := n - w.Buffered(); out <= l.dot {
 			return "", c.brokenOff(ctx, failed(stageContent, err))
-		}
-		return "", failed(stageDot, err)
+		} else if out < len(l.content) {
+			return "", failed(stageDot, err)
+		} // else only the next one's commands are not out, and there may be an answer
 	}
 	words, problem := c.reply(stageDot)
 	if problem != nil && !problem.refuses() {
