@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belfry-notify/belfry/internal/amqptest"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -35,7 +36,7 @@ func newStack(t *testing.T, smtpURL string) *stack {
 	busyLane.enter(t)
 	require.FileExists(t, stackBinary, "build it with `make bin/stack`, or run `make test`")
 	s := &stack{args: []string{"dev", "--data", t.TempDir(), "--belfry", binary, "--users", "../dev/users.yaml"}}
-	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "amqp", "idp", "oidc"} {
+	for _, engine := range []string{"http", "temporal", "temporal-ui", "mongo", "smtp", "mail", "idp", "oidc"} {
 		_, port, err := net.SplitHostPort(freeAddr(t))
 		require.NoError(t, err)
 		s.args = append(s.args, "--"+engine+"-port", port)
@@ -52,7 +53,8 @@ func newStack(t *testing.T, smtpURL string) *stack {
 	if err != nil {
 		cli = "../.tools/temporal"
 	}
-	s.env = append(s.env, "BELFRY_SMTP_URL="+smtpURL, "BELFRY_EMAIL_FROM=Belfry <belfry@example.org>", "TEMPORAL_CLI="+cli)
+	s.env = append(s.env, "BELFRY_SMTP_URL="+smtpURL, "BELFRY_EMAIL_FROM=Belfry <belfry@example.org>", "TEMPORAL_CLI="+cli,
+		"BELFRY_AMQP_URL="+amqptest.NewURL(t)) // a RabbitMQ of its own would have no part in these tests, and take longest to start
 	t.Cleanup(func() {
 		if s.process != nil {
 			s.kill()

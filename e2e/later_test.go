@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 
-	"github.com/belfry-notify/belfry/internal/amqptest"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -300,7 +299,6 @@ func TestTheWholeStackKilledWhileNotificationsWait(t *testing.T) {
 	t.Parallel()
 	server := newMailServer(t)
 	s := newStack(t, server.url())
-	s.env = append(s.env, "BELFRY_AMQP_URL="+amqptest.NewURL(t)) // else it starts one of its own
 	s.up()
 	at := time.Now().Add(8 * time.Second).UTC()
 	ids := make([]string, 100)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/belfry-notify/belfry/internal/amqptest"
 	"github.com/belfry-notify/belfry/internal/notify"
 )
 
@@ -18,7 +17,6 @@ func TestMissedRunsAreMadeUpForOnceEach(t *testing.T) {
 	idleLane.enter(t)
 	server := newMailServer(t)
 	s := newStack(t, server.url())
-	s.env = append(s.env, "BELFRY_AMQP_URL="+amqptest.NewURL(t)) // else it starts one of its own
 	s.up()
 	s.eventually("it has the welcome template", func() bool { return s.status(http.MethodGet, "/v1/templates/welcome", nil) == http.StatusOK })
 	domain, start := newDomain(), time.Now().Add(8*time.Second).UTC().Truncate(time.Second)
