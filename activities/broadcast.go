@@ -17,9 +17,10 @@ type chunkedPage struct {
 	recipients []notify.Recipient
 }
 
-// slowChunk is how long a chunk may take at the notification's own rate: so much
-// of it may be claimed and unsent when the notification is paused.
-const slowChunk = 10 * time.Second
+// slowChunk is how long a chunk may take at the notification's own rate: so far
+// behind are its counts, so much of it may be claimed and unsent when the
+// notification is paused, and in doubt when the sender dies.
+const slowChunk = time.Second
 
 // chunks cuts a page, always in the same way.
 func (p chunkedPage) chunks(n *notify.Notification) []*chunk {
@@ -57,8 +58,6 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage,
 		next = next.with(j, a.Now(), err)
 	}
 	count := func(c *chunk, err error) {
-		mu.Lock()
-		defer mu.Unlock()
 		if err != nil {
 			delay(len(c.places), err)
 			next.blocked = true
@@ -74,25 +73,29 @@ func (a *Activities) deliverChunks(ctx context.Context, j job, page chunkedPage,
 		} else {
 			*c = chunk{} // its content is not needed any more
 		}
-		seen.set(result.Counts)
 	}
 	chunks := page.chunks(j.notification)
+	if j.again {
+		chunks = a.unended(going, j, chunks, count)
+		seen.set(result.Counts) // at once, or they would fall by those that have ended
+	}
 	prepared := a.prepareAhead(going, j, chunks)
 	underWay := make(chan struct{}, 1)
 	var ending sync.WaitGroup
 	for _, c := range chunks {
 		underWay <- struct{}{}
-		err := <-prepared
+		<-prepared
 		c.recorded = sync.OnceFunc(func() { <-underWay })
 		ending.Go(func() {
 			defer c.recorded()
-			if going.Err() != nil {
-				err = errToldToStop
-			}
-			if err == nil {
+			err := error(errToldToStop)
+			if going.Err() == nil {
 				err = a.deliverChunk(going, j, c)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			count(c, err)
+			seen.set(result.Counts)
 		})
 	}
 	ending.Wait()
@@ -123,29 +126,46 @@ func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
 	return going, cancel
 }
 
-// prepareAhead reads the claims of the chunks, and composes each that has none,
-// one chunk ahead of whoever receives: an error for each chunk, or nil.
-func (a *Activities) prepareAhead(ctx context.Context, j job, chunks []*chunk) <-chan error {
-	prepared := make(chan error)
+// unended reads the claims of chunks. It counts those that have ended, or cannot be
+// read, and gives the others.
+func (a *Activities) unended(ctx context.Context, j job, chunks []*chunk, count func(*chunk, error)) []*chunk {
+	var others []*chunk
+	for _, c := range chunks {
+		err := a.readChunk(ctx, j, c)
+		if ctx.Err() != nil {
+			err = errToldToStop
+		}
+		if err != nil || c.end() != nil {
+			count(c, err)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return others
+}
+
+// prepareAhead composes each chunk that has no claim, one chunk ahead of whoever
+// receives.
+func (a *Activities) prepareAhead(ctx context.Context, j job, chunks []*chunk) <-chan struct{} {
+	prepared := make(chan struct{})
 	go func() {
-		errs := make([]error, len(chunks))
 		var unclaimed []*chunk
-		for i, c := range chunks {
-			if errs[i] = ctx.Err(); errs[i] == nil && j.again {
-				errs[i] = a.readChunk(ctx, j, c)
-			}
-			if errs[i] == nil && c.last() == nil && j.stoppedAt(a.Now()) == "" {
+		for _, c := range chunks {
+			if c.last() == nil && j.stoppedAt(a.Now()) == "" {
 				unclaimed = append(unclaimed, c)
 			}
 		}
-		users := a.lookUpAll(ctx, unclaimed)
-		defer users.stop()
-		for i, c := range chunks {
+		var users lookUps
+		if len(unclaimed) > 0 {
+			users = a.lookUpAll(ctx, unclaimed)
+			defer users.stop()
+		}
+		for _, c := range chunks {
 			if len(unclaimed) > 0 && c == unclaimed[0] {
 				a.composeChunk(ctx, j, c, users)
 				unclaimed = unclaimed[1:]
 			}
-			prepared <- errs[i] // it is received, whatever happens
+			prepared <- struct{}{} // it is received, whatever happens
 		}
 	}()
 	return prepared

@@ -352,3 +352,30 @@ func TestStopPageCancelsWhatIsNotBegun(t *testing.T) {
 	require.Equal(t, again, result, "what was cancelled is not sent")
 	require.Len(t, w.provider.sent, 50)
 }
+
+// A first run leaves the chunk of a dead sender, and ends the one behind it. What a
+// second one writes while it sends that chunk again has both that have ended.
+func TestCountsDoNotFallWhileAChunkIsSentAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	n := w.notification(notify.Recipient{})
+	page := pageOf(3 * notify.ChunkSize)
+	j := job{notification: n, source: notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h"}}, again: true}
+	require.NoError(t, w.beginChunk(t.Context(), j, page.chunks(n)[1], "of one that died"))
+	_, next := w.deliverChunks(t.Context(), j, page, nil)
+	require.NotNil(t, next)
+
+	w.clock.advance(w.Patience + clockSkew)
+	least := len(page.recipients)
+	counter := &pageCounter{}
+	w.provider.answer = func(context.Context, notify.Message) notify.Outcome {
+		counter.mu.Lock()
+		defer counter.mu.Unlock()
+		least = min(least, counter.counts.Sent)
+		return notify.Outcome{Kind: notify.OutcomeSent}
+	}
+	result, next := w.deliverChunks(t.Context(), j, page, counter)
+	require.Nil(t, next)
+	require.Equal(t, notify.Counts{Total: 150, Sent: 150}, result.Counts)
+	require.Equal(t, 2*notify.ChunkSize, least)
+}

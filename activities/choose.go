@@ -64,7 +64,7 @@ func (a *Activities) choose(ctx context.Context, j job, claim *notify.Claim, bef
 
 // paceWait is how long a message may wait in memory for its turn by the
 // notification's own rate.
-const paceWait = slowChunk
+const paceWait = 10 * time.Second
 
 // readyAtPace waits for a message's turn, by the notification's own rate and
 // with the provider.

@@ -114,8 +114,10 @@ func TestAPageGoesOutAtItsRate(t *testing.T) {
 	require.Equal(t, 60, result.Counts.Sent)
 	require.GreaterOrEqual(t, time.Since(began), 295*time.Millisecond, "60 at 200/s cannot be done before")
 	slow := n
-	slow.Rate = "30/m"
+	slow.Rate = "300/m"
 	require.Len(t, pageOf(60).chunks(slow), 12, "so that a chunk is over soon, however slow")
+	slow.Rate = "30/m"
+	require.Len(t, pageOf(60).chunks(slow), 60)
 }
 
 func TestATerminatedNotificationToManyIsSettled(t *testing.T) {
