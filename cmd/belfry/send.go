@@ -167,6 +167,9 @@ func (c *sendCommand) printAccepted(env *environment, n shownNotification, uploa
 // troubled ones of many.
 func (c *sendCommand) finish(ctx context.Context, env *environment, client *apiClient, id string, uploaded json.RawMessage) error {
 	n, err := c.watch(ctx, env, client, id, true)
+	if isRefused(err, http.StatusForbidden) {
+		return fmt.Errorf("%w\nnotification %s is accepted all the same", err, id)
+	}
 	if err != nil {
 		return err
 	}

@@ -232,6 +232,22 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+func TestAKeyThatMayNotLookLearnsWhatItHasSent(t *testing.T) {
+	t.Parallel()
+	server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusAccepted)
+			_, _ = io.WriteString(w, `{"id":"n1","status":"sending"}`)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"detail":"this needs the scope read"}`)
+	})
+	require.Equal(t, ran{
+		code: exitFailed, err: "belfry: this needs the scope read (403)\nnotification n1 is accepted all the same\n",
+	}, caller{handler: server}.run(t.Context(), append(sendOne, "--wait")...))
+}
+
 func TestWatchingEndsWithoutTheNotification(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"status", "n1", "--watch"}, append(sendOne, "--wait")} {
