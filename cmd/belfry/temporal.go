@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/belfry-notify/belfry/internal/codec"
 	"github.com/belfry-notify/belfry/internal/config"
@@ -39,7 +43,7 @@ func dialTemporal(keys codec.Keys, log *slog.Logger) (c client.Client, namespace
 	if err != nil {
 		return nil, "", fmt.Errorf("read TEMPORAL_ variables: %w", err)
 	}
-	options.Logger = sdklog.NewStructuredLogger(log)
+	options.Logger = sdkLogger{sdklog.NewStructuredLogger(log)}
 	codec.Configure(&options, keys)
 	namespace = options.Namespace
 	if namespace == "" {
@@ -49,4 +53,29 @@ func dialTemporal(keys codec.Keys, log *slog.Logger) (c client.Client, namespace
 		return nil, "", fmt.Errorf("set up the Temporal client: %w", err)
 	}
 	return c, namespace, nil
+}
+
+// An sdkLogger is Temporal's SDK's. It has as an error, or a warning, that an
+// activity ended because it was cancelled, as on each pause of a broadcast.
+type sdkLogger struct{ sdklog.Logger }
+
+func (l sdkLogger) Error(message string, keyvals ...any) {
+	if slices.ContainsFunc(keyvals, isCancel) {
+		l.Debug(message, keyvals...)
+		return
+	}
+	l.Logger.Error(message, keyvals...)
+}
+
+func (l sdkLogger) Warn(message string, keyvals ...any) {
+	if slices.ContainsFunc(keyvals, isCancel) {
+		l.Debug(message, keyvals...)
+		return
+	}
+	l.Logger.Warn(message, keyvals...)
+}
+
+func isCancel(value any) bool {
+	err, _ := value.(error)
+	return errors.Is(err, context.Canceled) || temporal.IsCanceledError(err)
 }

@@ -97,6 +97,19 @@ func TestCheckNamesEveryPart(t *testing.T) {
 	}}))
 }
 
+func TestAFixedAddressIsCheckedWithItsSource(t *testing.T) {
+	t.Parallel()
+	of := func(from, replyTo string) []notify.FieldError {
+		return New().Check("channels", notify.Bodies{Email: &notify.Email{Subject: "s", HTML: "h", From: from, ReplyTo: replyTo}})
+	}
+	require.Empty(t, of("Belfry <belfry@example.org>", "{{ shop }} <help@example.org>"))
+	require.Empty(t, of("{{ shop.address }}", "help+{{ order }}@example.org"))
+	require.Equal(t, []notify.FieldError{
+		{Location: "channels.email.from", Message: "not a mail address"},
+		{Location: "channels.email.reply_to", Message: "not a mail address"},
+	}, of("not an address", "zzz"))
+}
+
 func TestLimitsOfSource(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ source, want string }{

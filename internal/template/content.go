@@ -72,9 +72,9 @@ var mails = kind[notify.Email]{notify.ChannelEmail, []partOf[notify.Email]{
 		func(m *notify.Email) *string { return &m.HTML }},
 	{part{name: "text", limit: notify.MaxBodyBytes, finish: body},
 		func(m *notify.Email) *string { return &m.Text }},
-	{part{name: "from", limit: maxAddressBytes, finish: mailbox, oneLine: true},
+	{part{name: "from", limit: maxAddressBytes, finish: mailbox, oneLine: true, fixed: true},
 		func(m *notify.Email) *string { return &m.From }},
-	{part{name: "reply_to", limit: maxAddressBytes, finish: mailbox, oneLine: true},
+	{part{name: "reply_to", limit: maxAddressBytes, finish: mailbox, oneLine: true, fixed: true},
 		func(m *notify.Email) *string { return &m.ReplyTo }},
 }}
 
