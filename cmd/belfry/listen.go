@@ -16,6 +16,14 @@ type listenCommand struct {
 	After string `help:"Cursor to go on from, as -o json shows them; by default what comes from now on is printed." placeholder:"CURSOR"`
 }
 
+// Validate refuses to listen for nobody.
+func (c *listenCommand) Validate() error {
+	if c.User == "" && c.Key == "" {
+		return usagef("needs --user, or a user's own token as --key")
+	}
+	return nil
+}
+
 // Run prints what comes into an inbox, live, until it is interrupted.
 func (c *listenCommand) Run(ctx context.Context, env *environment) error {
 	api, err := c.client(env)

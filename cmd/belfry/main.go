@@ -28,7 +28,7 @@ type cli struct {
 	Codec      codecCommand      `cmd:"" help:"Decrypt what is encrypted in Temporal, for its UI and command line."`
 	Send       sendCommand       `cmd:"" help:"Send a notification."`
 	Audience   audienceCommand   `cmd:"" help:"Put, show and delete recipient lists of any length."`
-	Status     statusCommand     `cmd:"" help:"See how a notification stands."`
+	Status     statusCommand     `cmd:"" help:"See how a notification stands. Exit code 1: somebody was not reached."`
 	List       listCommand       `cmd:"" help:"List notifications, newest first."`
 	Template   templateCommand   `cmd:"" help:"List, show, put and preview templates."`
 	Cancel     cancelCommand     `cmd:"" help:"Stop what is unsent of a notification."`

@@ -117,6 +117,7 @@ func TestWrongUsage(t *testing.T) {
 		{"a format of nothing", []string{"send", "--template", "x", "--audience-id", "a", "--audience-format", "csv"}, "", "--audience-format goes with --audience"},
 		{"standard input twice", []string{"send", "--template", "x", "--data", "-", "--audience", "-", "--audience-format", "csv"}, "{}", "standard input can be read once"},
 		{"an unknown format to put", []string{"audience", "put", "people"}, "", "needs --format csv or ndjson"},
+		{"nobody to listen for", []string{"listen"}, "", "needs --user, or a user's own token as --key"},
 		{"nothing to send", []string{"send", "--to", "x"}, "", "needs --template, or --subject and --html"},
 		{"a subject alone", []string{"send", "--to", "x", "--subject", "s"}, "", "needs --template, or --subject and --html"},
 		{"template and subject", []string{"send", "--to", "x", "--subject", "s", "--template", "t"}, "", "can't be used together"},
