@@ -77,6 +77,9 @@ func TestCLIListens(t *testing.T) {
 		require.NoError(t, p.err)
 	}
 	_, complaints, code := cli.run("listen")
+	require.Equal(t, 2, code)
+	require.Contains(t, complaints, "--user")
+	_, complaints, code = cli.run("listen", "--key", "nobody's")
 	require.Equal(t, 1, code)
 	require.Contains(t, complaints, "user_id")
 }
