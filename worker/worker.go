@@ -28,9 +28,9 @@ const (
 )
 
 // Run polls and works until ctx ends, then finishes what is in flight. While
-// Temporal is away it waits. The pages of broadcasts go through activities of
+// Temporal is away it waits; it calls working when it polls. The pages of broadcasts go through activities of
 // their own, those for inboxes through others than those of mails.
-func Run(ctx context.Context, c client.Client, direct, bulk, inboxes *activities.Activities, runs *activities.Runs, log *slog.Logger) error {
+func Run(ctx context.Context, c client.Client, direct, bulk, inboxes *activities.Activities, runs *activities.Runs, working func(), log *slog.Logger) error {
 	fatal := make(chan error, 1)
 	onFatal := func(err error) {
 		select {
@@ -75,6 +75,7 @@ func Run(ctx context.Context, c client.Client, direct, bulk, inboxes *activities
 			return err
 		}
 	}
+	working()
 	log.InfoContext(ctx, "working", "task_queue", workflows.TaskQueue)
 	select {
 	case <-ctx.Done():

@@ -23,15 +23,17 @@ import (
 type Starter struct {
 	client    client.Client
 	namespace string
-	eager     bool
+	eager     func() bool
 
 	known  atomic.Pointer[attributes]
 	asking sync.Mutex
 }
 
-// NewStarter makes a Starter. Eager asks the server to hand a workflow's first
-// task back at once; it helps where a worker polls through the same client.
-func NewStarter(c client.Client, namespace string, eager bool) *Starter {
+// NewStarter makes a Starter. Where eager says so the server is asked to hand a
+// workflow's first task back at once, which helps once a worker polls through the
+// same client, and not before: until then the SDK (1.50) writes what it reads for
+// it without a lock.
+func NewStarter(c client.Client, namespace string, eager func() bool) *Starter {
 	return &Starter{client: c, namespace: namespace, eager: eager}
 }
 
@@ -39,7 +41,7 @@ func NewStarter(c client.Client, namespace string, eager bool) *Starter {
 // workflow of that id already, running or ended, it does nothing.
 func (s *Starter) Start(ctx context.Context, n *notify.Notification) error {
 	options := s.once(NotificationID(n.ID))
-	options.EnableEagerStart = s.eager
+	options.EnableEagerStart = s.eager()
 	options.StaticSummary = summary(n)
 	options.TypedSearchAttributes = s.searchAttributes(ctx, n)
 	return s.start(ctx, options, Notification, NewInput(n))

@@ -17,12 +17,12 @@ import (
 	"github.com/belfry-notify/belfry/workflows"
 )
 
-// runStarter takes in events; eager says that a worker runs beside it.
-func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group, eager bool) {
+// runStarter takes in events.
+func (b *belfry) runStarter(ctx context.Context, run *errgroup.Group) {
 	events := &intake.Events{
 		Store: b.store,
 		Intake: &intake.Intake{
-			Store: b.store, Starter: workflows.NewStarter(b.temporal, b.namespace, eager), DirectLimit: b.cfg.DirectLimit,
+			Store: b.store, Starter: workflows.NewStarter(b.temporal, b.namespace, b.works.Load), DirectLimit: b.cfg.DirectLimit,
 		},
 		Triggers: trigger.NewSet(b.store, b.log),
 		Read:     api.NewRequestReader(b.templates, b.cfg.EmailProvider, time.Now).Read,

@@ -20,7 +20,7 @@ func (b *belfry) schedules() *workflows.Schedules {
 
 // runs makes those of the schedules.
 func (b *belfry) runs() *activities.Runs {
-	starter := workflows.NewStarter(b.temporal, b.namespace, false)
+	starter := workflows.NewStarter(b.temporal, b.namespace, b.works.Load)
 	return &activities.Runs{
 		Store:  b.store,
 		Intake: &intake.Intake{Store: b.store, Starter: starter, DirectLimit: b.cfg.DirectLimit},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -39,7 +40,7 @@ type (
 
 // Run serves the API.
 func (apiCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run, false) }, (*belfry).openOutcomes, (*belfry).openGateway)
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runAPI(ctx, run) }, (*belfry).openOutcomes, (*belfry).openGateway)
 }
 
 // Run works.
@@ -49,15 +50,15 @@ func (workerCommand) Run(ctx context.Context) error {
 
 // Run takes in events.
 func (starterCommand) Run(ctx context.Context) error {
-	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runStarter(ctx, run, false) })
+	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) { b.runStarter(ctx, run) })
 }
 
 // Run does all of the above.
 func (allCommand) Run(ctx context.Context) error {
 	return serve(ctx, func(ctx context.Context, b *belfry, run *errgroup.Group) {
-		b.runAPI(ctx, run, true)
+		b.runAPI(ctx, run)
 		b.runWorker(ctx, run)
-		b.runStarter(ctx, run, true)
+		b.runStarter(ctx, run)
 	}, (*belfry).openProviders, (*belfry).openOutcomes, (*belfry).openGateway)
 }
 
@@ -69,6 +70,7 @@ type belfry struct {
 	log       *slog.Logger
 	temporal  client.Client
 	namespace string
+	works     atomic.Bool // a worker polls through temporal
 	store     *store.Store
 	idp       *idp.Client
 	templates *template.Engine
@@ -144,8 +146,8 @@ func (b *belfry) close(ctx context.Context) error {
 	return err
 }
 
-// runAPI serves the API; eager says that a worker runs beside it.
-func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
+// runAPI serves the API.
+func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group) {
 	run.Go(func() error { return b.ensureIndexes(ctx) })
 	callers, err := b.callers(ctx)
 	if err != nil {
@@ -167,7 +169,7 @@ func (b *belfry) runAPI(ctx context.Context, run *errgroup.Group, eager bool) {
 			Templates:   b.templates,
 			Providers:   b.cfg.EmailProvider,
 			DirectLimit: b.cfg.DirectLimit,
-			Starter:     workflows.NewStarter(b.temporal, b.namespace, eager),
+			Starter:     workflows.NewStarter(b.temporal, b.namespace, b.works.Load),
 			Schedules:   b.schedules(),
 			Checks:      b.checks(),
 			Informs:     b.informs(callers),
@@ -202,14 +204,14 @@ func (b *belfry) runWorker(ctx context.Context, run *errgroup.Group) {
 	sweep := &worker.Sweep{
 		Temporal: b.temporal,
 		Store:    b.store,
-		Start:    workflows.NewStarter(b.temporal, b.namespace, false).Start,
+		Start:    workflows.NewStarter(b.temporal, b.namespace, b.works.Load).Start,
 		Settle:   direct.Settle,
 		Log:      b.log,
 		Every:    b.cfg.SweepInterval,
 	}
 	run.Go(func() error {
 		return b.withShare(ctx, func(ctx context.Context) error {
-			return worker.Run(ctx, b.temporal, direct, bulk, b.inboxActivities(), b.runs(), b.log)
+			return worker.Run(ctx, b.temporal, direct, bulk, b.inboxActivities(), b.runs(), func() { b.works.Store(true) }, b.log)
 		})
 	})
 	run.Go(func() error { return sweep.Run(ctx) })
