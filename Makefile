@@ -78,7 +78,7 @@ bench: $(if $(filter intake%,$(SCENARIO)),rabbitmq) bin/belfry bin/stack .tools/
 
 .PHONY: chaos
 chaos: rabbitmq bin/belfry bin/stack $(temporal) ## The failure tests at length: 20 kills, 2,000 mails through each mood of a mail server, broadcasts to 20,000, streams of 5,000 events, 200 latencies of live items
-	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 CHAOS_EACH=10 CHAOS_LATENCIES=200 CHAOS_LISTENERS=100 CHAOS_LOAD=200 \
+	CHAOS_KILLS=20 CHAOS_MAILS=2000 CHAOS_AWAY=65 CHAOS_MINUTES=5 CHAOS_RECIPIENTS=20000 CHAOS_STOPPED=120 CHAOS_EVENTS=5000 CHAOS_MALFORMED=1000 CHAOS_FANS=5000 CHAOS_EACH=10 CHAOS_LATENCIES=200 CHAOS_LISTENERS=100 CHAOS_LOAD=200 CHAOS_INBOXES=55 \
 		bin/stack exec --rabbitmq -- go test -race -v -timeout 90m -run 'Killed|Moods|Away|StoppedPast|Missed|Broadcast|Events|Cinema|ClientsThat|ClientThat' ./e2e
 
 .PHONY: soak

@@ -60,19 +60,18 @@ func dialTemporal(keys codec.Keys, log *slog.Logger) (c client.Client, namespace
 type sdkLogger struct{ sdklog.Logger }
 
 func (l sdkLogger) Error(message string, keyvals ...any) {
-	if slices.ContainsFunc(keyvals, isCancel) {
-		l.Debug(message, keyvals...)
-		return
-	}
-	l.Logger.Error(message, keyvals...)
+	l.log(l.Logger.Error, message, keyvals)
 }
 
 func (l sdkLogger) Warn(message string, keyvals ...any) {
+	l.log(l.Logger.Warn, message, keyvals)
+}
+
+func (l sdkLogger) log(as func(string, ...any), message string, keyvals []any) {
 	if slices.ContainsFunc(keyvals, isCancel) {
-		l.Debug(message, keyvals...)
-		return
+		as = l.Debug
 	}
-	l.Logger.Warn(message, keyvals...)
+	as(message, keyvals...)
 }
 
 func isCancel(value any) bool {

@@ -209,7 +209,7 @@ func TestOutcomeOfAGroupCutShort(t *testing.T) {
 			conn := &brokenConn{takes: takes, answer: strings.NewReader(want.answer)}
 			session := &smtpSession{
 				raw: conn, client: &smtp.Client{Text: textproto.NewConn(conn)}, pipelining: true,
-				config: &SMTPConfig{MaxMessages: 10, AnswerTimeout: time.Minute}, pool: newSMTPPool(nil, 1, 10, time.Minute),
+				config: &SMTPConfig{AnswerTimeout: time.Minute}, pool: newSMTPPool(nil, 1, 10, time.Minute),
 			}
 			session.pool.waiting = make(chan *waiter, 1)
 			session.pool.waiting <- &waiter{letter: &l}

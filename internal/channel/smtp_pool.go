@@ -87,12 +87,13 @@ func (p *smtpPool) take(ctx context.Context, l *letter) (*smtpSession, *smtpErro
 	return p.open(ctx)
 }
 
-// next is whoever waits for a session, nil when nobody does. The session that
-// asks announces its letter, and give hands it the session.
-func (p *smtpPool) next() *waiter {
+// next is whoever waits for a session, nil when nobody does, or the session is to
+// end with its present message. It announces the waiter's letter, and give hands
+// it over.
+func (p *smtpPool) next(session *smtpSession) *waiter {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.closed {
+	if p.closed || session.used+1 >= p.maxMessages {
 		return nil
 	}
 	select {

@@ -191,10 +191,10 @@ func (c *smtpSession) transmit(ctx context.Context, l *letter) (string, *smtpErr
 // withNext is content, and the commands for the message that follows it if one
 // waits.
 func (c *smtpSession) withNext(content []byte) []byte {
-	if !c.pipelining || c.used+1 >= c.config.MaxMessages {
+	if !c.pipelining {
 		return content
 	}
-	if c.next = c.pool.next(); c.next == nil || !c.carries(c.next.letter) {
+	if c.next = c.pool.next(c); c.next == nil || !c.carries(c.next.letter) {
 		return content
 	}
 	c.announced = true
